@@ -1,0 +1,309 @@
+"""The JSONL file itself: appending under a lock, and reading while others append.
+
+One event a line, appended, never reordered. Several processes share the file through a lock file
+beside it. Whoever appends first reads what the others have written since, so that every process
+knows the newest ids, and mends a last line that a power cut has torn.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from shared.errors import StoreUnavailable
+from shared.events import Event
+
+logger = logging.getLogger(__name__)
+
+BLOCK = 4 * 1024 * 1024
+_DECODE_FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Id(msgspec.Struct, gc=False):
+    id: str
+
+
+_ids = msgspec.json.Decoder(_Id)
+_events = msgspec.json.Decoder(Event)
+_encoder = msgspec.json.Encoder()
+_sync = getattr(os, "fdatasync", os.fsync)
+
+
+class IdWindow:
+    """The newest `size` ids, in the order they came."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._known: set[str] = set()
+        self._order: deque[str] = deque()
+
+    def __contains__(self, event_id: str) -> bool:
+        return event_id in self._known
+
+    def add(self, event_id: str) -> None:
+        if event_id in self._known:
+            return
+        self._known.add(event_id)
+        self._order.append(event_id)
+        if len(self._order) > self._size:
+            self._known.remove(self._order.popleft())
+
+    def clear(self) -> None:
+        self._known.clear()
+        self._order.clear()
+
+
+class Appender:
+    """Appends events to the file, each id once among the newest `window` ids.
+
+    Safe between threads and between processes of one machine.
+    """
+
+    def __init__(self, path: Path, *, window: int) -> None:
+        self._path = path
+        self._window_size = window
+        self._window = IdWindow(window)
+        self._mutex = threading.Lock()
+        self._fd: int | None = None
+        self._lock_fd: int | None = None
+        self._seen = 0
+        """Every byte before this offset is in the window."""
+        self._last_line = b""
+        """The line that ends at `_seen`: proof that the file is still the one that was read."""
+
+    def append(self, events: Sequence[Event]) -> int:
+        """Write the events that are new and make them durable; returns how many were new."""
+        with self.locked():
+            fd = self._catch_up()
+            fresh = self._fresh(events)
+            if not fresh:
+                return 0
+            lines = [_encoder.encode(event) + b"\n" for event in fresh]
+            self._write(fd, b"".join(lines))
+            for event in fresh:
+                self._window.add(event.id)
+            self._last_line = lines[-1]
+            return len(fresh)
+
+    def replace(self, source: Path) -> None:
+        """Put `source` in the file's place, durably. The caller holds the lock."""
+        os.replace(source, self._path)
+        self._sync_folder()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the file's lock against every other thread and process."""
+        with self._mutex:
+            try:
+                if self._lock_fd is None:
+                    self._path.parent.mkdir(parents=True, exist_ok=True)
+                    self._lock_fd = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+                fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+            except OSError as error:
+                raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
+            try:
+                yield
+            except OSError as error:
+                raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
+            finally:
+                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        with self._mutex:
+            for fd in (self._fd, self._lock_fd):
+                if fd is not None:
+                    os.close(fd)
+            self._fd = self._lock_fd = None
+
+    def _fresh(self, events: Sequence[Event]) -> list[Event]:
+        fresh: dict[str, Event] = {}
+        for event in events:
+            if event.id not in self._window and event.id not in fresh:
+                fresh[event.id] = event
+        return list(fresh.values())
+
+    def _catch_up(self) -> int:
+        """Open the file as it is now and take in what others have written to it."""
+        fd = self._open()
+        size = _mend_tail(fd, self._path)
+        if not self._continues(fd, size):
+            self._window.clear()
+            self._seen = _start_of_last_lines(fd, size, self._window_size)
+            self._last_line = b""
+        if size > self._seen:
+            for block in read_lines(fd, self._seen, size):
+                self._last_line = self._take_ids(block)
+            self._seen = size
+        return fd
+
+    def _open(self) -> int:
+        if self._fd is not None:
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(self._path), os.fstat(self._fd)):
+                    return self._fd
+            os.close(self._fd)
+            self._fd = None
+        self._seen, self._last_line = 0, b""
+        self._window.clear()
+        existed = self._path.exists()
+        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        if not existed:
+            self._sync_folder()
+        return self._fd
+
+    def _continues(self, fd: int, size: int) -> bool:
+        """Whether the file still begins with what was read of it."""
+        if self._seen == 0 or size < self._seen:
+            return False
+        length = len(self._last_line)
+        return os.pread(fd, length, self._seen - length) == self._last_line
+
+    def _take_ids(self, block: bytes) -> bytes:
+        """Add the ids of a block of whole lines to the window; returns its last line."""
+        try:
+            ids = _ids.decode_lines(block)
+        except _DECODE_FAILURES:
+            ids = [line for line in map(_decode_id, block.splitlines()) if line is not None]
+        for entry in ids:
+            self._window.add(entry.id)
+        return block[block.rfind(b"\n", 0, len(block) - 1) + 1 :]
+
+    def _write(self, fd: int, data: bytes) -> None:
+        """Append `data` and sync it, or leave the file as it was and raise."""
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            _sync(fd)
+        except OSError:
+            os.ftruncate(fd, self._seen)
+            raise
+        self._seen += len(data)
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+class Malformed:
+    """Counts lines that hold no event, and says so once for each new count."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._reported = 0
+
+    def report(self, count: int) -> None:
+        if count and count != self._reported:
+            logger.warning(
+                "malformed lines skipped", extra={"path": str(self._path), "lines": count}
+            )
+        self._reported = count
+
+
+def read_events(path: Path, malformed: Malformed) -> Iterator[list[Event]]:
+    """The events of the file as it is now, in chunks, in the file's order.
+
+    Lines that hold no event are skipped and reported. A file that is not there is empty.
+    """
+    skipped = 0
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: {error.strerror}") from error
+    try:
+        for block in read_lines(fd, 0, os.fstat(fd).st_size):
+            try:
+                yield _events.decode_lines(block)
+            except _DECODE_FAILURES:
+                lines = [line for line in block.split(b"\n") if line.strip()]
+                events = [event for event in map(_decode_event, lines) if event is not None]
+                skipped += len(lines) - len(events)
+                yield events
+    finally:
+        os.close(fd)
+    malformed.report(skipped)
+
+
+def read_lines(fd: int, start: int, end: int) -> Iterator[bytes]:
+    """Blocks of whole lines from offset `start` to `end`; the last may lack its newline."""
+    rest = b""
+    while start < end:
+        block = os.pread(fd, min(BLOCK, end - start), start)
+        if not block:
+            break
+        start += len(block)
+        cut = block.rfind(b"\n") + 1
+        if cut == 0:
+            rest += block
+            continue
+        yield rest + block[:cut]
+        rest = block[cut:]
+    if rest:
+        yield rest
+
+
+def encode_line(event: Event) -> bytes:
+    return _encoder.encode(event) + b"\n"
+
+
+def _decode_event(line: bytes) -> Event | None:
+    try:
+        return _events.decode(line)
+    except _DECODE_FAILURES:
+        return None
+
+
+def _decode_id(line: bytes) -> _Id | None:
+    try:
+        return _ids.decode(line)
+    except _DECODE_FAILURES:
+        return None
+
+
+def _mend_tail(fd: int, path: Path) -> int:
+    """End the file with a newline, cutting off a torn last line; returns its size then.
+
+    Only a write that was never acknowledged can be torn, so nothing that counts is lost.
+    """
+    size = os.fstat(fd).st_size
+    if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
+        return size
+    start = _start_of_last_lines(fd, size, 1)
+    tail = os.pread(fd, size - start, start)
+    if _decode_event(tail) is not None:
+        os.write(fd, b"\n")
+        return size + 1
+    os.ftruncate(fd, start)
+    logger.warning("torn last line cut off", extra={"path": str(path), "bytes": size - start})
+    return start
+
+
+def _start_of_last_lines(fd: int, size: int, count: int) -> int:
+    """The offset at which the last `count` lines of the first `size` bytes begin."""
+    # The newline that ends the last line belongs to it.
+    end = size - 1
+    while end > 0:
+        start = max(0, end - BLOCK)
+        block = os.pread(fd, end - start, start)
+        newlines = block.count(b"\n")
+        if newlines >= count:
+            cut = len(block)
+            for _ in range(count):
+                cut = block.rfind(b"\n", 0, cut)
+            return start + cut + 1
+        count -= newlines
+        end = start
+    return 0
