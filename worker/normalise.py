@@ -1,0 +1,58 @@
+"""From a queued event to the stored one: a visible list of small steps, each pure.
+
+Ingest has checked and stripped the event already. What is left is to work out what the sender left
+out, so that every store holds the same complete form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shared.events import Event
+
+Step = Callable[[Event], None]
+
+
+def derive_success(event: Event) -> None:
+    """A response without `success`: 200 ≤ status < 400."""
+    if event.response is not None:
+        event.response.success = event.response.succeeded
+
+
+def derive_total_tokens(event: Event) -> None:
+    """Usage without `total_tokens`: prompt and completion tokens together."""
+    usage = event.token_usage
+    if usage is not None and usage.total_tokens is None:
+        usage.total_tokens = usage.prompt_tokens + usage.completion_tokens
+
+
+def derive_tokens_per_second(event: Event) -> None:
+    """A performance without its rate: output tokens ÷ duration, where both are known."""
+    performance = event.performance
+    if performance.tokens_per_second is None and performance.duration_ms > 0:
+        tokens = event.output_tokens
+        if tokens is not None:
+            performance.tokens_per_second = tokens * 1_000 / performance.duration_ms
+
+
+def derive_total_cost(event: Event) -> None:
+    """A cost that the sender gave without its total: the sum of its parts."""
+    cost = event.cost
+    if cost is not None and cost.total_cost is None:
+        cost.total_cost = cost.input_cost + cost.output_cost + (cost.cached_cost or 0.0)
+
+
+STEPS: tuple[Step, ...] = (
+    derive_success,
+    derive_total_tokens,
+    derive_tokens_per_second,
+    derive_total_cost,
+)
+
+
+def normalise(events: list[Event]) -> list[Event]:
+    """Complete `events` in place and return them."""
+    for event in events:
+        for step in STEPS:
+            step(event)
+    return events
