@@ -1,0 +1,10 @@
+"""What gunicorn serves: `gunicorn -c deploy/gunicorn_query.py query_api.wsgi:app`."""
+
+from shared.settings import load_settings
+from shared.stores import open_shared_store
+from shared.stream import QueueAdmin
+
+from query_api.app import create_app
+
+settings = load_settings()
+app = create_app(open_shared_store(settings), QueueAdmin.from_url(settings.broker_url), settings)
