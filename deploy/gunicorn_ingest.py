@@ -1,0 +1,22 @@
+"""gunicorn for ingest: `gunicorn -c deploy/gunicorn_ingest.py ingest.asgi:app`."""
+
+from deploy.gunicorn_common import (
+    GRACEFUL_SECONDS,
+    KEEPALIVE_SECONDS,
+    log_config,
+    settings_or_exit,
+)
+
+_settings = settings_or_exit()
+
+bind = _settings.ingest_bind
+worker_class = "asgi"
+asgi_loop = "uvloop"
+asgi_lifespan = "on"
+workers = 1
+worker_connections = 1000
+keepalive = KEEPALIVE_SECONDS
+graceful_timeout = GRACEFUL_SECONDS
+timeout = 30
+logconfig_dict = log_config(_settings.log_level)
+control_socket_disable = True

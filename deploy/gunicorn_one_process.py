@@ -1,0 +1,24 @@
+"""gunicorn for all three services in one process, for a store that lives in one.
+
+`gunicorn -c deploy/gunicorn_one_process.py deploy.one_process:app`
+"""
+
+from deploy.gunicorn_common import (
+    GRACEFUL_SECONDS,
+    KEEPALIVE_SECONDS,
+    log_config,
+    settings_or_exit,
+)
+
+_settings = settings_or_exit(own_process=False)
+
+bind = [_settings.ingest_bind, _settings.query_bind]
+worker_class = "asgi"
+asgi_loop = "uvloop"
+asgi_lifespan = "on"
+workers = 1
+keepalive = KEEPALIVE_SECONDS
+graceful_timeout = GRACEFUL_SECONDS
+timeout = 60
+logconfig_dict = log_config(_settings.log_level)
+control_socket_disable = True
