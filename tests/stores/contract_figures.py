@@ -197,6 +197,14 @@ class FiguresContract(Opening):
 
         assert [(point.start, point.requests) for point in found] == [(BASE - 60, 1), (BASE, 2)]
 
+    def test_a_series_counts_only_what_its_range_holds(self, store: Store) -> None:
+        store.append([make_event(str(n), BASE + n) for n in range(300)])
+        for start, end in ((BASE + 59, BASE + 120), (BASE + 60, BASE + 61), (BASE, BASE + 299)):
+            found = store.timeseries(
+                Selection(start=start, end=end), list(range(BASE - 120, BASE + 600, 60)), "model"
+            )
+            assert sum(point.requests for point in found) == end - start + 1
+
     def test_a_bucket_without_events_is_left_out(self, store: Store) -> None:
         store.append([make_event("a", BASE), make_event("b", BASE + 200)])
         found = store.timeseries(EVER, list(range(BASE, BASE + 301, 100)))
