@@ -11,8 +11,7 @@ length is the backlog; the backlog in events and bytes is kept in the same trans
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
@@ -20,8 +19,39 @@ import redis
 import redis.asyncio
 from redis.exceptions import RedisError, ResponseError
 
+from shared.entries import (
+    MAX_ENTRY_BYTES,
+    MAX_ENTRY_EVENTS,
+    Backlog,
+    Batch,
+    DeadLetter,
+    Entry,
+    Packed,
+    Progress,
+    QueuedBatch,
+    entry_order,
+    group_into_entries,
+    pack,
+)
 from shared.errors import QueueUnavailable, StoreBusy
-from shared.events import Event, ReceivedEvent
+
+__all__ = [
+    "MAX_ENTRY_BYTES",
+    "MAX_ENTRY_EVENTS",
+    "Backlog",
+    "Batch",
+    "DeadLetter",
+    "Entry",
+    "EventQueue",
+    "Packed",
+    "Progress",
+    "QueueAdmin",
+    "QueuedBatch",
+    "connect",
+    "entry_order",
+    "group_into_entries",
+    "pack",
+]
 
 NAMESPACE = "routiium:analytics:"
 STREAM = NAMESPACE + "events"
@@ -40,149 +70,90 @@ DEAD = NAMESPACE + "dead"
 """Stream of dead letters."""
 ARQ_QUEUE = NAMESPACE + "jobs"
 
-MAX_ENTRY_EVENTS = 500
-MAX_ENTRY_BYTES = 512 * 1024
-WRITING_SECONDS = 60
+WRITING_SECONDS = 8
+"""How long an announced append is believed in; a worker announces a long one again and again."""
 
+# A broker that is out of memory must still be emptied. It refuses what a script would add, unless
+# the script has removed something first: so they all begin with that.
+
+_CREATE_GROUP = """
+redis.call('HDEL', KEYS[2], '')
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
+if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
+"""
+
+_PUBLISH = """
+redis.call('HDEL', KEYS[1], '')
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+"""
+
+_BEGIN_WRITE = """
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
+return redis.call('GET', KEYS[3])
+"""
+
+# An entry counts, and its dead letters are kept, for whoever deletes it: once.
+# ARGV: group, consumer, progress, new, seen, bound of dead letters, number of entries; for each
+# entry id, events, bytes; for each dead letter its entry's id and its six fields.
 _ACK = """
-local events, bytes = 0, 0
-for i = 5, #ARGV, 3 do
+local gone, events, bytes = {}, 0, 0
+local last = 7 + 3 * ARGV[7]
+for i = 8, last, 3 do
   if redis.call('XDEL', KEYS[1], ARGV[i]) == 1 then
+    gone[ARGV[i]] = true
     events = events + ARGV[i + 1]
     bytes = bytes + ARGV[i + 2]
   end
-  redis.call('XACK', KEYS[1], 'workers', ARGV[i])
+  redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
 end
-if events > 0 then
+local dead = 0
+for i = last + 1, #ARGV, 7 do
+  if gone[ARGV[i]] then
+    redis.call('XADD', KEYS[6], '*', 'id', ARGV[i + 1], 'reason', ARGV[i + 2],
+      'at', ARGV[i + 3], 'source', ARGV[i + 4], 'attempts', ARGV[i + 5], 'payload', ARGV[i + 6])
+    dead = dead + 1
+  end
+end
+if dead > 0 then
+  redis.call('HINCRBY', KEYS[3], 'dead', dead)
+  redis.call('HINCRBY', KEYS[3], 'dead_dropped', redis.call('XTRIM', KEYS[6], 'MAXLEN', ARGV[6]))
+end
+if next(gone) then
   redis.call('HINCRBY', KEYS[2], 'events', -events)
   redis.call('HINCRBY', KEYS[2], 'bytes', -bytes)
-  redis.call('HINCRBY', KEYS[3], 'written', ARGV[3])
-  redis.call('HINCRBY', KEYS[3], 'duplicates', ARGV[4])
+  redis.call('HINCRBY', KEYS[3], 'written', ARGV[4])
+  redis.call('HINCRBY', KEYS[3], 'duplicates', ARGV[5])
 end
-redis.call('HSET', KEYS[4], ARGV[1], ARGV[2])
+redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
 redis.call('DEL', KEYS[5])
 """
 
+# Without a stream (it was flushed) a worker may still hold entries of it: all that are older than
+# this millisecond are dropped.
 _DROP_ALL = """
-if redis.call('EXISTS', KEYS[1]) == 0 then return false end
-local info = redis.call('XINFO', 'STREAM', KEYS[1])
 local last
-for i = 1, #info, 2 do
-  if info[i] == 'last-generated-id' then last = info[i + 1] end
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local info = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
+  redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)
+  redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
+  redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], last)
+else
+  local now = redis.call('TIME')
+  last = string.format('%.0f-18446744073709551615', now[1] * 1000 + math.floor(now[2] / 1000) - 1)
 end
 redis.call('SET', KEYS[2], last)
-redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)
-redis.call('XGROUP', 'DESTROY', KEYS[1], 'workers')
-redis.call('XGROUP', 'CREATE', KEYS[1], 'workers', last)
 redis.call('DEL', KEYS[3], KEYS[4])
 return last
 """
 
-
-class Batch(msgspec.Struct, array_like=True, gc=False):
-    """Events of one request as ingest queues them: checked, stripped and hashed."""
-
-    source: str
-    attempts: int
-    events: list[ReceivedEvent]
-
-
-class QueuedBatch(msgspec.Struct, array_like=True, gc=False):
-    """The same bytes as a worker reads them; its fields are `Batch`'s."""
-
-    source: str
-    attempts: int
-    events: list[Event]
-
-
-class Progress(msgspec.Struct, gc=False):
-    """What a worker last did. `at` and `started` are Unix seconds, `last_entry` a stream id."""
-
-    started: float
-    at: float
-    last_entry: str | None = None
-    written: int = 0
-    duplicates: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A batch ready for the stream: its bytes, and the number of events in them."""
-
-    data: bytes
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One stream entry as it was read. `count` is events, `size` bytes."""
-
-    id: str
-    batches: list[bytes]
-    count: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """An event that could not be stored: why, when (Unix seconds), from where, how often tried."""
-
-    event_id: str | None
-    reason: str
-    at: float
-    source: str
-    attempts: int
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What waits in the queue."""
-
-    events: int
-    bytes: int
-
-
 _encoder = msgspec.msgpack.Encoder()
-
-
-def pack(source: str, events: list[ReceivedEvent], attempts: int = 0) -> list[Packed]:
-    """Encode events as batches that each fit in one entry."""
-    if len(events) > MAX_ENTRY_EVENTS:
-        return [
-            packed
-            for start in range(0, len(events), MAX_ENTRY_EVENTS)
-            for packed in pack(source, events[start : start + MAX_ENTRY_EVENTS], attempts)
-        ]
-    data = _encoder.encode(Batch(source, attempts, events))
-    if len(data) > MAX_ENTRY_BYTES and len(events) > 1:
-        middle = len(events) // 2
-        return [
-            *pack(source, events[:middle], attempts),
-            *pack(source, events[middle:], attempts),
-        ]
-    return [Packed(data, len(events))]
-
-
-def group_into_entries(batches: Iterable[Packed]) -> list[list[Packed]]:
-    """Share entries among batches, in order, none over the bounds of an entry."""
-    entries: list[list[Packed]] = []
-    count = size = 0
-    for batch in batches:
-        fits = count + batch.count <= MAX_ENTRY_EVENTS and size + len(batch.data) <= MAX_ENTRY_BYTES
-        if not entries or not fits:
-            entries.append([])
-            count = size = 0
-        entries[-1].append(batch)
-        count += batch.count
-        size += len(batch.data)
-    return entries
-
-
-def entry_order(entry_id: str) -> tuple[int, int]:
-    """A stream id as a pair that sorts as the stream does."""
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence or 0)
+_progress = msgspec.msgpack.Decoder(Progress)
 
 
 def connect(url: str, *, timeout: float = 5.0) -> redis.asyncio.Redis:
@@ -202,6 +173,8 @@ class EventQueue:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._redis = client
         self._ack = client.register_script(_ACK)
+        self._begin_write = client.register_script(_BEGIN_WRITE)
+        self._reclaimed_to: Any = "0-0"
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -226,14 +199,11 @@ class EventQueue:
         return Backlog(int(events or 0), int(size or 0))
 
     async def create_group(self) -> None:
-        """Make the consumer group, and the stream, where they are missing."""
-        try:
-            await self._redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise QueueUnavailable(str(error)) from error
-        except (RedisError, OSError) as error:
-            raise QueueUnavailable(str(error)) from error
+        """Make the consumer group, and the stream, where they are missing.
+
+        An empty stream has no backlog, whatever was counted before somebody removed it.
+        """
+        await _answered(self._redis.eval(_CREATE_GROUP, 2, STREAM, BACKLOG, GROUP))
 
     async def read(self, consumer: str, *, count: int, block_ms: int) -> list[Entry]:
         """Entries that no consumer has had; waits up to `block_ms` for the first."""
@@ -242,10 +212,19 @@ class EventQueue:
         return [_entry(*raw) for raw in reply[0][1]] if reply else []
 
     async def reclaim(self, consumer: str, *, count: int, idle_ms: int) -> list[Entry]:
-        """Entries that another consumer took and did not finish within `idle_ms`."""
-        call = self._redis.xautoclaim(STREAM, GROUP, consumer, idle_ms, "0-0", count=count)
+        """Entries that a consumer took and did not finish within `idle_ms`.
+
+        Each call looks on from where the last one ended, so that entries which are still being
+        worked on never hide those behind them.
+        """
+        call = self._redis.xautoclaim(
+            STREAM, GROUP, consumer, idle_ms, self._reclaimed_to, count=count
+        )
         reply = await self._with_group(call)
-        return [_entry(*raw) for raw in reply[1] if raw[0] and raw[1]] if reply else []
+        if not reply:
+            return []
+        self._reclaimed_to = reply[0]
+        return [_entry(*raw) for raw in reply[1] if raw[0] and raw[1]]
 
     async def hold(self, consumer: str, ids: list[str]) -> None:
         """Say that these entries are still being worked on: their idle time starts again."""
@@ -256,15 +235,15 @@ class EventQueue:
         call = self._redis.xclaim(STREAM, GROUP, consumer, 0, [*ids], idle=86_400_000, justid=True)
         await self._with_group(call)
 
-    async def begin_write(self, consumer: str, last_id: str) -> str | None:
+    async def begin_write(self, consumer: str, last_id: str, progress: Progress) -> str | None:
         """Announce an append up to `last_id`; returns the id that a clear dropped up to.
 
-        The announcement comes first, so a clear that this call does not see will wait for it.
+        The announcement comes first, so a clear that this call does not see will wait for it. It
+        is believed in for WRITING_SECONDS; call again while the append lasts.
         """
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.set(WRITING + consumer, last_id, ex=WRITING_SECONDS)
-        pipe.get(CLEARED)
-        _, cleared = await _answered(pipe.execute())
+        keys = [WORKERS, WRITING + consumer, CLEARED]
+        arguments: list[Any] = [consumer, _encoder.encode(progress), last_id, WRITING_SECONDS]
+        cleared = await _answered(self._begin_write(keys=keys, args=arguments))
         return cleared.decode() if cleared else None
 
     async def end_write(self, consumer: str) -> None:
@@ -272,44 +251,55 @@ class EventQueue:
         await _answered(self._redis.delete(WRITING + consumer))
 
     async def acknowledge(
-        self, consumer: str, entries: Sequence[Entry], *, new: int, seen: int, progress: Progress
+        self,
+        consumer: str,
+        entries: Sequence[Entry],
+        *,
+        new: int,
+        seen: int,
+        progress: Progress,
+        letters: Sequence[tuple[str, DeadLetter]] = (),
+        max_letters: int = 1,
     ) -> None:
         """Drop entries whose events are in the store, and publish progress.
 
-        `new` events were written, `seen` were there already. Repeating the call counts nothing
-        twice.
+        `new` events were written, `seen` were there already. `letters` are the events that could
+        not be, each with the id of its entry; of all dead letters the newest `max_letters` stay,
+        and what is pushed out is counted. Repeating the call counts and keeps nothing twice.
         """
-        arguments: list[Any] = [consumer, _encoder.encode(progress), new, seen]
+        encoded = _encoder.encode(progress)
+        arguments: list[Any] = [GROUP, consumer, encoded, new, seen, max_letters, len(entries)]
         for entry in entries:
             arguments += (entry.id, entry.count, entry.size)
-        keys = [STREAM, BACKLOG, TOTALS, WORKERS, WRITING + consumer]
+        for entry_id, letter in letters:
+            arguments += (entry_id, letter.event_id or "", letter.reason, letter.at)
+            arguments += (letter.source, letter.attempts, letter.payload)
+        keys = [STREAM, BACKLOG, TOTALS, WORKERS, WRITING + consumer, DEAD]
         await _answered(self._ack(keys=keys, args=arguments))
 
     async def publish(self, consumer: str, progress: Progress) -> None:
         """Publish progress where there was nothing to acknowledge."""
-        await _answered(self._redis.hset(WORKERS, mapping={consumer: _encoder.encode(progress)}))
-
-    async def bury(self, letters: Sequence[DeadLetter], *, bound: int) -> None:
-        """Keep dead letters, `bound` of them at the most; what is pushed out is counted."""
-        pipe = self._redis.pipeline(transaction=True)
-        for letter in letters:
-            pipe.xadd(DEAD, _letter_fields(letter))
-        pipe.xtrim(DEAD, maxlen=bound, approximate=False)
-        pipe.hincrby(TOTALS, "dead", len(letters))
-        replies = await _answered(pipe.execute())
-        if dropped := replies[-2]:
-            await _answered(self._redis.hincrby(TOTALS, "dead_dropped", dropped))
+        encoded: Any = _encoder.encode(progress)
+        await _answered(self._redis.eval(_PUBLISH, 1, WORKERS, consumer, encoded))
 
     async def forget_idle_consumers(self, idle_ms: int) -> int:
         """Remove consumers that hold nothing and were not seen for `idle_ms`; returns how many."""
-        gone = 0
+        members: set[str] = set()
+        gone: set[str] = set()
         for info in await self._with_group(self._redis.xinfo_consumers(STREAM, GROUP)) or []:
+            name = info["name"].decode()
+            members.add(name)
             if info["pending"] == 0 and info["idle"] > idle_ms:
-                name = info["name"].decode()
                 await _answered(self._redis.xgroup_delconsumer(STREAM, GROUP, name))
-                await _answered(self._redis.hdel(WORKERS, name))
-                gone += 1
-        return gone
+                gone.add(name)
+        # A group that was made anew has forgotten its members; their progress has not gone yet.
+        oldest = time.time() - idle_ms / 1_000
+        for raw_name, raw in (await _answered(self._redis.hgetall(WORKERS))).items():
+            if raw_name.decode() not in members and _progress.decode(raw).at < oldest:
+                gone.add(raw_name.decode())
+        if gone:
+            await _answered(self._redis.hdel(WORKERS, *gone))
+        return len(gone)
 
     async def _with_group(self, call: Any) -> Any:
         """Await a call that needs the group; make the group where it is lost, and answer None."""
@@ -346,9 +336,8 @@ class QueueAdmin:
         """
         try:
             keys = [STREAM, CLEARED, BACKLOG, DEAD]
-            last = cast("bytes | None", self._redis.eval(_DROP_ALL, len(keys), *keys))
-            if last is not None:
-                self._await_writers(entry_order(last.decode()), time.monotonic() + wait_seconds)
+            last = cast("bytes", self._redis.eval(_DROP_ALL, len(keys), *keys, GROUP))
+            self._await_writers(entry_order(last.decode()), time.monotonic() + wait_seconds)
         except (RedisError, OSError) as error:
             raise QueueUnavailable(_reason(error)) from error
 
@@ -381,17 +370,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _entry(raw_id: bytes, fields: dict[bytes, bytes]) -> Entry:
-    count = int(fields.pop(b"n", b"0"))
+    count = fields.pop(b"n", b"0")
     batches = list(fields.values())
-    return Entry(raw_id.decode(), batches, count, sum(map(len, batches)))
-
-
-def _letter_fields(letter: DeadLetter) -> dict[Any, Any]:
-    return {
-        "id": letter.event_id or "",
-        "reason": letter.reason,
-        "at": letter.at,
-        "source": letter.source,
-        "attempts": letter.attempts,
-        "payload": letter.payload,
-    }
+    # What somebody else put on the stream must not stop its readers.
+    return Entry(
+        raw_id.decode(), batches, int(count) if count.isdigit() else 0, sum(map(len, batches))
+    )

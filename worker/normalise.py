@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from shared.events import Event
+from shared.events import MAX_NUMBER, Event
 
 Step = Callable[[Event], None]
 
@@ -31,8 +31,10 @@ def derive_tokens_per_second(event: Event) -> None:
     performance = event.performance
     if performance.tokens_per_second is None and performance.duration_ms > 0:
         tokens = event.output_tokens
-        if tokens is not None:
-            performance.tokens_per_second = tokens * 1_000 / performance.duration_ms
+        rate = None if tokens is None else tokens * 1_000 / performance.duration_ms
+        # A duration of next to nothing gives a rate that would drown every average.
+        if rate is not None and rate <= MAX_NUMBER:
+            performance.tokens_per_second = rate
 
 
 def derive_total_cost(event: Event) -> None:
