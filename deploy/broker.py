@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -112,8 +113,11 @@ class EmbeddedBroker:
                 if self._process.poll() is not None:
                     break
                 try:
-                    client.ping()
-                    return
+                    # Another server on the port would answer too; ours then gives up.
+                    info: Any = client.info("server")
+                    if info["process_id"] == self._process.pid:
+                        return
+                    time.sleep(0.02)
                 except redis.exceptions.ConnectionError:
                     time.sleep(0.02)
         finally:

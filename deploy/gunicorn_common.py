@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings
 from shared.stores import require_shareable
 
-GRACEFUL_SECONDS = 4
+GRACEFUL_SECONDS = 8
+"""How long gunicorn waits for its worker after SIGTERM before it kills it."""
+DRAIN_SECONDS = 3
+"""How long the worker waits for open connections. An idle one may be kept open by its client for
+as long, so this, a second's notice and the worker's own end must fit into GRACEFUL_SECONDS."""
 KEEPALIVE_SECONDS = 15
 
 
@@ -25,6 +30,15 @@ def settings_or_exit(*, own_process: bool = True) -> Settings:
     except SettingsError as error:
         sys.exit("\n".join(error.problems))
     return settings
+
+
+def drain_within(seconds: int) -> Callable[[Any, Any], None]:
+    """A `post_fork` hook. gunicorn knows one graceful time; its worker must need less than it."""
+
+    def post_fork(server: Any, worker: Any) -> None:
+        worker.cfg.set("graceful_timeout", seconds)
+
+    return post_fork
 
 
 def log_config(level: str) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """gunicorn for ingest: `gunicorn -c deploy/gunicorn_ingest.py ingest.asgi:app`."""
 
 from deploy.gunicorn_common import (
+    DRAIN_SECONDS,
     GRACEFUL_SECONDS,
     KEEPALIVE_SECONDS,
+    drain_within,
     log_config,
     settings_or_exit,
 )
@@ -17,6 +19,7 @@ workers = 1
 worker_connections = 1000
 keepalive = KEEPALIVE_SECONDS
 graceful_timeout = GRACEFUL_SECONDS
+post_fork = drain_within(DRAIN_SECONDS)
 timeout = 30
 logconfig_dict = log_config(_settings.log_level)
 control_socket_disable = True

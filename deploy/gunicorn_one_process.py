@@ -4,8 +4,10 @@
 """
 
 from deploy.gunicorn_common import (
+    DRAIN_SECONDS,
     GRACEFUL_SECONDS,
     KEEPALIVE_SECONDS,
+    drain_within,
     log_config,
     settings_or_exit,
 )
@@ -19,6 +21,7 @@ asgi_lifespan = "on"
 workers = 1
 keepalive = KEEPALIVE_SECONDS
 graceful_timeout = GRACEFUL_SECONDS
+post_fork = drain_within(DRAIN_SECONDS)
 timeout = 60
 logconfig_dict = log_config(_settings.log_level)
 control_socket_disable = True

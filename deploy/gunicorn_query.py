@@ -1,8 +1,10 @@
 """gunicorn for the query service: `gunicorn -c deploy/gunicorn_query.py query_api.wsgi:app`."""
 
 from deploy.gunicorn_common import (
+    DRAIN_SECONDS,
     GRACEFUL_SECONDS,
     KEEPALIVE_SECONDS,
+    drain_within,
     log_config,
     settings_or_exit,
 )
@@ -15,6 +17,7 @@ workers = 1
 threads = 8
 keepalive = KEEPALIVE_SECONDS
 graceful_timeout = GRACEFUL_SECONDS
+post_fork = drain_within(DRAIN_SECONDS)
 timeout = 60
 logconfig_dict = log_config(_settings.log_level)
 control_socket_disable = True

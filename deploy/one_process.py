@@ -7,6 +7,7 @@ WSGI and runs in threads. The worker runs on the same event loop between start-u
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
@@ -17,7 +18,9 @@ from shared.settings import Settings, load_settings, split_address
 from shared.stores import open_store
 from shared.stores.base import Store
 from shared.stream import EventQueue, QueueAdmin, connect
-from worker.main import serve
+from worker.service import serve
+
+logger = logging.getLogger(__name__)
 
 QUERY_THREADS = 8
 
@@ -45,15 +48,21 @@ class OneProcess:
         """Run the worker for as long as ingest lives, and let it finish before the end is told."""
         stopping = asyncio.Event()
         worker = asyncio.create_task(serve(self._settings, self._store, stopping))
+        worker.add_done_callback(_report_end)
 
         async def send_after_worker(message: Any) -> None:
             if message["type"] == "lifespan.shutdown.complete":
                 stopping.set()
-                await worker
+                await asyncio.gather(worker, return_exceptions=True)
                 self._store.close()
             await send(message)
 
         await self._ingest(scope, receive, send_after_worker)
+
+
+def _report_end(worker: asyncio.Task[bool]) -> None:
+    if not worker.cancelled() and (error := worker.exception()) is not None:
+        logger.critical("the worker died; nothing is stored any more", exc_info=error)
 
 
 def create_app() -> OneProcess:

@@ -6,32 +6,26 @@ in one. On SIGINT or SIGTERM the services end first, then the broker.
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from deploy.broker import BrokerError, EmbeddedBroker, answers
+from deploy.processes import parse_counts, read_procfile, run_processes
 from shared.errors import SettingsError
 from shared.settings import PREFIX, Settings, load_settings
 
 BROKER_FOLDER = Path("data/broker")
 BROKER_PORT = 6379
-STOP_SECONDS = 9.0
+PROCFILE = Path("Procfile")
+ONE_PROCESS = {"all": "gunicorn -c deploy/gunicorn_one_process.py deploy.one_process:app"}
 
 
-def command_for(settings: Settings, arguments: list[str]) -> list[str]:
-    """What runs the services: honcho with `arguments` (such as worker=3), or one gunicorn."""
-    if settings.one_process:
-        gunicorn = [sys.executable, "-m", "gunicorn"]
-        return [*gunicorn, "-c", "deploy/gunicorn_one_process.py", "deploy.one_process:app"]
-    return [sys.executable, "-m", "honcho", "start", *arguments]
-
-
-def environment(broker_url: str) -> Mapping[str, str]:
+def environment(broker_url: str) -> dict[str, str]:
     """This process's environment, with the broker named and our interpreter's tools first."""
     tools = str(Path(sys.executable).parent)
     path = os.pathsep.join([tools, os.environ.get("PATH", os.defpath)])
@@ -43,39 +37,43 @@ def environment(broker_url: str) -> Mapping[str, str]:
     }
 
 
-def run_until_signalled(command: list[str], env: Mapping[str, str]) -> int:
-    """Run `command` until it ends or we are told to stop; returns its exit status, 0 if told."""
-    process = subprocess.Popen(command, env=env, start_new_session=True)
-    told: list[int] = []
+def commands_for(settings: Settings) -> Mapping[str, str]:
+    """What runs the services, by name."""
+    return ONE_PROCESS if settings.one_process else read_procfile(PROCFILE)
 
-    def stop(signum: int, frame: object) -> None:
-        told.append(signum)
-        process.terminate()
 
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, stop)
-    while True:
-        try:
-            status = process.wait(STOP_SECONDS if told else None)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            status = process.wait()
-        return 0 if told else status
+def broker_for(settings: Settings, stack: ExitStack) -> str:
+    """The broker's URL. Our own is started, and `stack` stops it, where none is there."""
+    url = settings.broker_url
+    if "broker_url" in settings.model_fields_set or answers(url):
+        return url
+    broker = EmbeddedBroker(BROKER_FOLDER, BROKER_PORT)
+    stack.callback(broker.stop)
+    broker.start()
+    print(f"broker: our own at {url}, its data in {BROKER_FOLDER}/", flush=True)
+    return url
+
+
+def _stop_before_start(signum: int, frame: object) -> None:
+    """Until the services' manager handles the signals, they end us in order."""
+    sys.exit(0)
 
 
 def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m deploy.run", description="All services.")
+    parser.add_argument(
+        "-c", "--concurrency", metavar="worker=3", type=parse_counts, default={}, help="how many"
+    )
+    counts = parser.parse_args(arguments).concurrency
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, _stop_before_start)
     try:
         settings = load_settings()
         with ExitStack() as stack:
-            url = settings.broker_url
-            if "broker_url" not in settings.model_fields_set and not answers(url):
-                broker = EmbeddedBroker(BROKER_FOLDER, BROKER_PORT)
-                broker.start()
-                stack.callback(broker.stop)
-                print(f"broker: our own at {url}, its data in {BROKER_FOLDER}/", flush=True)
+            url = broker_for(settings, stack)
             print(f"ingest: http://{settings.ingest_bind}", flush=True)
             print(f"query:  http://{settings.query_bind}", flush=True)
-            return run_until_signalled(command_for(settings, arguments), environment(url))
+            return run_processes(commands_for(settings), environment(url), counts)
     except (SettingsError, BrokerError) as error:
         print(error, file=sys.stderr)
         return 2
