@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import heapq
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from shared.errors import StoreUnavailable
 from shared.events import Event
 from shared.stores.base import (
     Aggregate,
@@ -22,7 +23,13 @@ from shared.stores.base import (
     StoreStats,
 )
 from shared.stores.fold import fold_aggregate, fold_timeseries
-from shared.stores.jsonl_file import Appender, Malformed, encode_line, read_events
+from shared.stores.jsonl_file import Appender, encode_line
+from shared.stores.jsonl_reader import (
+    Malformed,
+    open_for_reading,
+    read_events,
+    unavailable_where_it_fails,
+)
 
 ID_WINDOW = 1_000_000
 
@@ -95,13 +102,13 @@ class JsonlStore(Store):
             total_events=count,
             oldest_timestamp=oldest,
             newest_timestamp=newest,
-            size_bytes=self._path.stat().st_size if self._path.exists() else 0,
+            size_bytes=self._size(),
         )
 
     def ping(self) -> None:
         """A file that is not there yet is an empty store; one that can't be read is away."""
-        if self._path.exists() and not os.access(self._path, os.R_OK):
-            raise StoreUnavailable(f"{self._path}: can't be read")
+        with unavailable_where_it_fails(self._path), suppress(FileNotFoundError):
+            os.close(open_for_reading(self._path))
 
     def expire(self) -> int:
         """Write the file anew without what has ended, where anything has."""
@@ -109,29 +116,44 @@ class JsonlStore(Store):
         if not any(event.timestamp <= horizon for event in self._all()):
             return 0
         with self._appender.locked():
-            return self._rewrite(lambda event: event.timestamp > horizon)
+            return self._rewrite(self._all(), lambda event: event.timestamp > horizon)
 
     def clear(self) -> None:
         with self._appender.locked():
-            self._rewrite(lambda event: False)
+            self._rewrite((), lambda event: False)
 
     def close(self) -> None:
         self._appender.close()
 
-    def _rewrite(self, keep: Callable[[Event], bool]) -> int:
-        """Put a file of the events to keep in this one's place; readers finish with the old one."""
+    def _rewrite(self, events: Iterable[Event], keep: Callable[[Event], bool]) -> int:
+        """Put a file of the events to keep in this one's place; readers finish with the old one.
+
+        Returns how many were not kept. Where it fails the file stays as it was.
+        """
         fresh = self._path.with_name(self._path.name + ".new")
         gone = 0
-        with open(fresh, "wb") as file:
-            for event in self._all():
-                if keep(event):
-                    file.write(encode_line(event))
-                else:
-                    gone += 1
-            file.flush()
-            os.fsync(file.fileno())
-        self._appender.replace(fresh)
+        try:
+            with open(fresh, "wb") as file:
+                for event in events:
+                    if keep(event):
+                        file.write(encode_line(event))
+                    else:
+                        gone += 1
+                file.flush()
+                os.fsync(file.fileno())
+            with suppress(FileNotFoundError):
+                shutil.copymode(self._path, fresh)
+            self._appender.replace(fresh)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
         return gone
+
+    def _size(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def _all(self) -> Iterator[Event]:
         return chain.from_iterable(read_events(self._path, self._malformed))

@@ -1,4 +1,4 @@
-"""The JSONL file itself: appending under a lock, and reading while others append.
+"""Appending to the JSONL file, under a lock.
 
 One event a line, appended, never reordered. Several processes share the file through a lock file
 beside it. Whoever appends first reads what the others have written since, so that every process
@@ -13,18 +13,21 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from shared.errors import StoreUnavailable
 from shared.events import Event
+from shared.stores.jsonl_reader import (
+    BLOCK,
+    DECODE_FAILURES,
+    decode_event,
+    read_lines,
+    unavailable_where_it_fails,
+)
 
 logger = logging.getLogger(__name__)
-
-BLOCK = 4 * 1024 * 1024
-_DECODE_FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Id(msgspec.Struct, gc=False):
@@ -32,7 +35,6 @@ class _Id(msgspec.Struct, gc=False):
 
 
 _ids = msgspec.json.Decoder(_Id)
-_events = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()
 _sync = getattr(os, "fdatasync", os.fsync)
 
@@ -69,6 +71,7 @@ class Appender:
 
     def __init__(self, path: Path, *, window: int) -> None:
         self._path = path
+        self._lock_path = Path(f"{path}.lock")
         self._window_size = window
         self._window = IdWindow(window)
         self._mutex = threading.Lock()
@@ -100,21 +103,28 @@ class Appender:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the file's lock against every other thread and process."""
-        with self._mutex:
-            try:
-                if self._lock_fd is None:
-                    self._path.parent.mkdir(parents=True, exist_ok=True)
-                    self._lock_fd = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT, 0o644)
-                fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-            except OSError as error:
-                raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
+        """Hold the file's lock against every other thread and process.
+
+        Raises StoreUnavailable for any OSError, of the caller's too.
+        """
+        with self._mutex, unavailable_where_it_fails(self._path):
+            lock = self._lock()
             try:
                 yield
-            except OSError as error:
-                raise StoreUnavailable(f"{self._path}: {error.strerror}") from error
             finally:
-                fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+    def _lock(self) -> int:
+        """Lock the lock file, the one that has the name now: it may have been removed."""
+        while True:
+            if self._lock_fd is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._lock_fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+            if _is_at(self._lock_fd, self._lock_path):
+                return self._lock_fd
+            os.close(self._lock_fd)
+            self._lock_fd = None
 
     def close(self) -> None:
         with self._mutex:
@@ -146,9 +156,8 @@ class Appender:
 
     def _open(self) -> int:
         if self._fd is not None:
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.stat(self._path), os.fstat(self._fd)):
-                    return self._fd
+            if _is_at(self._fd, self._path):
+                return self._fd
             os.close(self._fd)
             self._fd = None
         self._seen, self._last_line = 0, b""
@@ -170,7 +179,7 @@ class Appender:
         """Add the ids of a block of whole lines to the window; returns its last line."""
         try:
             ids = _ids.decode_lines(block)
-        except _DECODE_FAILURES:
+        except DECODE_FAILURES:
             ids = [line for line in map(_decode_id, block.splitlines()) if line is not None]
         for entry in ids:
             self._window.add(entry.id)
@@ -196,80 +205,22 @@ class Appender:
             os.close(folder)
 
 
-class Malformed:
-    """Counts lines that hold no event, and says so once for each new count."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._reported = 0
-
-    def report(self, count: int) -> None:
-        if count and count != self._reported:
-            logger.warning(
-                "malformed lines skipped", extra={"path": str(self._path), "lines": count}
-            )
-        self._reported = count
-
-
-def read_events(path: Path, malformed: Malformed) -> Iterator[list[Event]]:
-    """The events of the file as it is now, in chunks, in the file's order.
-
-    Lines that hold no event are skipped and reported. A file that is not there is empty.
-    """
-    skipped = 0
+def _is_at(fd: int, path: Path) -> bool:
+    """Whether the open file is the one that has this name."""
     try:
-        fd = os.open(path, os.O_RDONLY)
+        return os.path.samestat(os.stat(path), os.fstat(fd))
     except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StoreUnavailable(f"{path}: {error.strerror}") from error
-    try:
-        for block in read_lines(fd, 0, os.fstat(fd).st_size):
-            try:
-                yield _events.decode_lines(block)
-            except _DECODE_FAILURES:
-                lines = [line for line in block.split(b"\n") if line.strip()]
-                events = [event for event in map(_decode_event, lines) if event is not None]
-                skipped += len(lines) - len(events)
-                yield events
-    finally:
-        os.close(fd)
-    malformed.report(skipped)
-
-
-def read_lines(fd: int, start: int, end: int) -> Iterator[bytes]:
-    """Blocks of whole lines from offset `start` to `end`; the last may lack its newline."""
-    rest = b""
-    while start < end:
-        block = os.pread(fd, min(BLOCK, end - start), start)
-        if not block:
-            break
-        start += len(block)
-        cut = block.rfind(b"\n") + 1
-        if cut == 0:
-            rest += block
-            continue
-        yield rest + block[:cut]
-        rest = block[cut:]
-    if rest:
-        yield rest
+        return False
 
 
 def encode_line(event: Event) -> bytes:
     return _encoder.encode(event) + b"\n"
 
 
-def _decode_event(line: bytes) -> Event | None:
-    try:
-        return _events.decode(line)
-    except _DECODE_FAILURES:
-        return None
-
-
 def _decode_id(line: bytes) -> _Id | None:
     try:
         return _ids.decode(line)
-    except _DECODE_FAILURES:
+    except DECODE_FAILURES:
         return None
 
 
@@ -283,8 +234,9 @@ def _mend_tail(fd: int, path: Path) -> int:
         return size
     start = _start_of_last_lines(fd, size, 1)
     tail = os.pread(fd, size - start, start)
-    if _decode_event(tail) is not None:
+    if decode_event(tail) is not None:
         os.write(fd, b"\n")
+        logger.warning("last line ended, its newline was missing", extra={"path": str(path)})
         return size + 1
     os.ftruncate(fd, start)
     logger.warning("torn last line cut off", extra={"path": str(path), "bytes": size - start})

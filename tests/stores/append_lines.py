@@ -1,0 +1,31 @@
+"""A process that appends to a JSONL store: `python -m tests.stores.append_lines PATH MODE …`.
+
+`range START END`: appends the events START–END in batches of 20 and prints how many were new.
+`forever`: appends batches without end, until it is killed; prints a line after each.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import count
+from pathlib import Path
+
+from shared.stores.jsonl import JsonlStore
+from tests.stores.samples import make_event
+
+
+def main(path: str, mode: str, *bounds: str) -> None:
+    store = JsonlStore(Path(path))
+    starts = range(*map(int, bounds), 20) if mode == "range" else count(0, 20)
+    new = 0
+    for start in starts:
+        new += store.append(
+            [make_event(f"e{n:06}", 1_000_000_000 + n) for n in range(start, start + 20)]
+        )
+        if mode == "forever":
+            print(new, flush=True)
+    print(new)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
