@@ -14,6 +14,11 @@ import zstandard
 from shared.http import ApiError
 
 ENCODINGS = ("gzip", "zstd", "identity")
+MAX_MEMBERS = 1_000
+"""Most gzip members, or zstd frames, in one body: each costs time, even an empty one."""
+MIN_WINDOW_BYTES = 8 * 1024 * 1024
+"""The window that every HTTP zstd decoder must allow (RFC 9659)."""
+_CHUNK_BYTES = 64 * 1024
 
 
 async def read_body(request: Any, limit: int) -> bytes:
@@ -32,9 +37,9 @@ async def read_body(request: Any, limit: int) -> bytes:
         )
     raw = await _read_raw(request, limit)
     if encoding == "gzip":
-        return _gunzip(raw, limit)
+        return gunzip(raw, limit)
     if encoding == "zstd":
-        return _unzstd(raw, limit)
+        return unzstd(raw, limit)
     return raw
 
 
@@ -56,49 +61,77 @@ async def _read_raw(request: Any, limit: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _gunzip(raw: bytes, limit: int) -> bytes:
+def gunzip(raw: bytes, limit: int) -> bytes:
+    """Every gzip member of `raw`, unpacked to `limit` bytes at the most. Raises ApiError."""
     parts: list[bytes] = []
     left = limit
+    unzip = None
+    members = 0
     try:
-        while raw:
-            unzip = zlib.decompressobj(wbits=31)
-            parts.append(unzip.decompress(raw, left + 1))
-            left -= len(parts[-1])
-            if left < 0:
-                raise _too_large(limit)
-            if not unzip.eof:
-                raise _damaged("gzip", "it is cut short")
-            raw = unzip.unused_data
+        for start in range(0, len(raw), _CHUNK_BYTES):
+            piece = raw[start : start + _CHUNK_BYTES]
+            while piece:
+                if unzip is None:
+                    unzip = zlib.decompressobj(wbits=31)
+                    members = _count_member("gzip", members)
+                parts.append(unzip.decompress(piece, left + 1))
+                left -= len(parts[-1])
+                if left < 0:
+                    raise _too_large(limit)
+                piece = unzip.unused_data
+                if unzip.eof:
+                    unzip = None
     except zlib.error as error:
         raise _damaged("gzip", str(error)) from None
+    if unzip is not None:
+        raise _damaged("gzip", "it is cut short")
     return b"".join(parts)
 
 
-def _unzstd(raw: bytes, limit: int) -> bytes:
+def unzstd(raw: bytes, limit: int) -> bytes:
+    """Every zstd frame of `raw`, unpacked to `limit` bytes at the most. Raises ApiError."""
+    unpack = zstandard.ZstdDecompressor(max_window_size=max(limit, MIN_WINDOW_BYTES))
     parts: list[bytes] = []
     left = limit
     try:
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        reader = unpack.stream_reader(raw, read_across_frames=True)
         while part := reader.read(min(left + 1, 1024 * 1024)):
             parts.append(part)
             left -= len(part)
             if left < 0:
                 raise _too_large(limit)
+        if raw and zstandard.frame_content_size(raw) != limit - left:
+            _require_whole(unpack, raw)
     except zstandard.ZstdError as error:
         raise _damaged("zstd", str(error)) from None
-    if raw and not _is_whole_zstd(raw):
-        raise _damaged("zstd", "it is cut short")
     return b"".join(parts)
 
 
-def _is_whole_zstd(raw: bytes) -> bool:
-    while raw:
-        unzip = zstandard.ZstdDecompressor().decompressobj()
-        unzip.decompress(raw)
-        if not unzip.eof:
-            return False
-        raw = unzip.unused_data
-    return True
+def _require_whole(unpack: zstandard.ZstdDecompressor, raw: bytes) -> None:
+    """Raise where the last frame of `raw`, known to be within the limit, has no end.
+
+    The reader above ends quietly there; only a frame that says its size can be told by it.
+    """
+    frame = None
+    frames = 0
+    for start in range(0, len(raw), _CHUNK_BYTES):
+        piece = raw[start : start + _CHUNK_BYTES]
+        while piece:
+            if frame is None:
+                frame = unpack.decompressobj()
+                frames = _count_member("zstd", frames)
+            frame.decompress(piece)
+            piece = frame.unused_data
+            if frame.eof:
+                frame = None
+    if frame is not None:
+        raise _damaged("zstd", "it is cut short")
+
+
+def _count_member(encoding: str, members: int) -> int:
+    if members == MAX_MEMBERS:
+        raise _damaged(encoding, f"it has more than {MAX_MEMBERS} parts")
+    return members + 1
 
 
 def _too_large(limit: int) -> ApiError:

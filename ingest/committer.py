@@ -8,14 +8,28 @@ nobody.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from shared.errors import QueueFull, QueueUnavailable
-from shared.stream import Backlog, EventQueue, Packed, group_into_entries
+from shared.stream import Backlog, Packed, group_into_entries
 
 MAX_GROUP_BYTES = 16 * 1024 * 1024
 BACKLOG_AGE_SECONDS = 0.25
+
+logger = logging.getLogger(__name__)
+
+_Waiting = tuple[list[Packed], "asyncio.Future[None]"]
+
+
+class Queue(Protocol):
+    """What the group commit needs of the stream."""
+
+    async def add(self, entries: Sequence[Sequence[Packed]]) -> Backlog: ...
+
+    async def backlog(self) -> Backlog: ...
 
 
 class GroupCommitter:
@@ -23,7 +37,7 @@ class GroupCommitter:
 
     def __init__(
         self,
-        queue: EventQueue,
+        queue: Queue,
         *,
         max_events: int,
         max_bytes: int,
@@ -33,17 +47,21 @@ class GroupCommitter:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._clock = clock
-        self._waiting: list[tuple[list[Packed], asyncio.Future[None]]] = []
+        self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
+        self._stopping = False
         self._backlog = Backlog(0, 0)
         self._backlog_at = float("-inf")
 
     async def commit(self, batches: list[Packed]) -> None:
         """Return when the broker has the batches.
 
-        Raises QueueFull at the backlog's bound, QueueUnavailable where the broker can't take them.
+        Raises QueueFull at the backlog's bound, QueueUnavailable where the broker can't take them
+        or `run` has ended.
         """
         await self.check_room()
+        if self._stopping:
+            raise QueueUnavailable("ingest is stopping")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((batches, done))
         self._wake.set()
@@ -60,21 +78,25 @@ class GroupCommitter:
         if backlog.bytes >= self._max_bytes:
             raise QueueFull(f"the queue holds {backlog.bytes} bytes, its bound")
 
+    def stop(self) -> None:
+        """Take no more; `run` ends once what waits is written."""
+        self._stopping = True
+        self._wake.set()
+
     async def run(self) -> None:
-        """Write groups until cancelled; what waits then is told that it was not queued."""
+        """Write groups until stopped or cancelled; what waits then is told it was not queued."""
         try:
-            while True:
+            while self._waiting or not self._stopping:
                 await self._wake.wait()
                 self._wake.clear()
                 while self._waiting:
                     await self._write(self._take_group())
         finally:
-            for _, done in self._waiting:
-                if not done.done():
-                    done.set_exception(QueueUnavailable("ingest is stopping"))
+            self._stopping = True
+            _settle(self._waiting, QueueUnavailable("ingest is stopping"))
             self._waiting.clear()
 
-    def _take_group(self) -> list[tuple[list[Packed], asyncio.Future[None]]]:
+    def _take_group(self) -> list[_Waiting]:
         size = 0
         for position, (batches, _) in enumerate(self._waiting):
             size += sum(len(batch.data) for batch in batches)
@@ -85,22 +107,28 @@ class GroupCommitter:
         group, self._waiting = self._waiting, []
         return group
 
-    async def _write(self, group: list[tuple[list[Packed], asyncio.Future[None]]]) -> None:
-        entries = group_into_entries(batch for batches, _ in group for batch in batches)
-        failure: QueueUnavailable | None = None
+    async def _write(self, group: list[_Waiting]) -> None:
+        failure: QueueUnavailable | None = QueueUnavailable("ingest is stopping")
         try:
+            entries = group_into_entries(batch for batches, _ in group for batch in batches)
             self._backlog = await self._queue.add(entries)
             self._backlog_at = self._clock()
+            failure = None
         except QueueUnavailable as error:
             failure = error
-        except BaseException:
-            failure = QueueUnavailable("ingest is stopping")
-            raise
+        except Exception:
+            # Without this loop every later request would wait for ever.
+            logger.exception("a write to the queue failed", extra={"requests": len(group)})
+            failure = QueueUnavailable("the write failed; ingest's log has the reason")
         finally:
-            for _, done in group:
-                if done.done():
-                    continue
-                if failure is None:
-                    done.set_result(None)
-                else:
-                    done.set_exception(failure)
+            _settle(group, failure)
+
+
+def _settle(group: list[_Waiting], failure: QueueUnavailable | None) -> None:
+    for _, done in group:
+        if done.done():
+            continue
+        if failure is None:
+            done.set_result(None)
+        else:
+            done.set_exception(failure)

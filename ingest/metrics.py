@@ -1,8 +1,18 @@
-"""Every metric of ingest, named and explained in one place."""
+"""Every metric of ingest, named and explained in one place, and how it is read."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from typing import Any
+
+import falcon
+import falcon.asgi
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
 
 
 class IngestMetrics:
@@ -28,3 +38,32 @@ class IngestMetrics:
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
             registry=self.registry,
         )
+
+
+class MetricsResource:
+    """`GET`: Prometheus text."""
+
+    def __init__(self, metrics: IngestMetrics) -> None:
+        self._metrics = metrics
+
+    async def on_get(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        response.content_type = CONTENT_TYPE_LATEST
+        response.data = generate_latest(self._metrics.registry)
+
+
+class CountResponses:
+    """Counts answers to posted events by status; the paths are bounded, so the series are.
+
+    `sources` maps each path to the name of its source.
+    """
+
+    def __init__(self, metrics: IngestMetrics, sources: dict[str, str]) -> None:
+        self._responses = metrics.responses
+        self._sources = sources
+
+    async def process_response(
+        self, request: Any, response: Any, resource: Any, succeeded: bool
+    ) -> None:
+        if request.method == "POST" and (source := self._sources.get(request.path)):
+            status = falcon.http_status_to_code(response.status)
+            self._responses.labels(source, str(status)).inc()

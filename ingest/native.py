@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 from shared.events import ReceivedEvent
 
-from ingest.admission import Rejection, receive
+from ingest.admission import Rejection
+from ingest.plain import receive
 
 SOURCE = "native"
 
@@ -27,6 +28,8 @@ class Malformed(Exception):
 
 class _Envelope(msgspec.Struct):
     events: list[ReceivedEvent]
+    request: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """Where it is present the object is an event, and its `events` an unknown field."""
 
 
 _json_list = msgspec.json.Decoder(list[ReceivedEvent])
@@ -34,32 +37,42 @@ _json_event = msgspec.json.Decoder(ReceivedEvent)
 _json_envelope = msgspec.json.Decoder(_Envelope)
 _json_any = msgspec.json.Decoder()
 _json_raw_list = msgspec.json.Decoder(list[msgspec.Raw])
-_json_raw_envelope = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_json_raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_json_encoder = msgspec.json.Encoder()
 _msgpack_list = msgspec.msgpack.Decoder(list[ReceivedEvent])
+_msgpack_event = msgspec.msgpack.Decoder(ReceivedEvent)
 _msgpack_any = msgspec.msgpack.Decoder()
 _msgpack_raw_list = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 # A decoder met text that is not UTF-8, or nesting that no event has.
 _NOT_THE_FORMAT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_HEAD_BYTES = 64
+_NUL = b"\\u0000"
+_LONGEST_INTEGER = 19
 
 
 def parse_json(body: bytes) -> Received:
     """One event, an array of events, or `{"events": […]}`. Raises Malformed."""
-    if b"\\u0000" not in body:
+    if _NUL not in body:
         try:
             return _parse_json_typed(body)
         except _NOT_THE_FORMAT:
             pass
-    return _parse_json_patiently(body)
+    return _parse_json_patiently(body.removeprefix(_BYTE_ORDER_MARK))
 
 
 def _parse_json_typed(body: bytes) -> list[ReceivedEvent]:
-    if body.lstrip()[:1] == b"[":
+    head = body[:_HEAD_BYTES].lstrip()
+    if head[:1] == b"[":
         return _json_list.decode(body)
-    try:
-        return [_json_event.decode(body)]
-    except msgspec.ValidationError:
-        return _json_envelope.decode(body).events
+    if b'"events"' not in head:
+        try:
+            return [_json_event.decode(body)]
+        except msgspec.ValidationError:
+            pass
+    envelope = _json_envelope.decode(body)
+    return envelope.events if envelope.request is msgspec.UNSET else [_json_event.decode(body)]
 
 
 def _parse_json_patiently(body: bytes) -> Received:
@@ -68,18 +81,13 @@ def _parse_json_patiently(body: bytes) -> Received:
             return _each_json(_json_raw_list.decode(body))
         if events := _enveloped(body):
             return _each_json(_json_raw_list.decode(events))
-        return [_one_json(0, body)]
-    except msgspec.ValidationError:
-        raise Malformed("events must be an array") from None
-    except _NOT_THE_FORMAT as error:
-        return _each_plain(_read_with_nan(body, error))
+    except _NOT_THE_FORMAT:
+        pass
+    return _each_plain(_read_json(body))
 
 
 def _enveloped(body: bytes) -> msgspec.Raw | None:
-    try:
-        members = _json_raw_envelope.decode(body)
-    except msgspec.ValidationError:
-        return None
+    members = _json_raw_members.decode(body)
     return members.get("events") if "request" not in members else None
 
 
@@ -89,48 +97,60 @@ def _each_json(raws: list[msgspec.Raw]) -> list[ReceivedEvent | Rejection]:
 
 def _one_json(index: int, raw: bytes) -> ReceivedEvent | Rejection:
     try:
-        return receive(index, _json_any.decode(raw))
-    except _NOT_THE_FORMAT as error:
-        if b"NaN" in raw or b"Infinity" in raw:
-            return _one_with_nan(index, raw, error)
-        return Rejection(index, None, _malformed("JSON", error))
-
-
-def _one_with_nan(index: int, raw: bytes, error: Exception) -> ReceivedEvent | Rejection:
+        if _NUL not in raw:
+            return _json_event.decode(raw)
+    except _NOT_THE_FORMAT:
+        pass
     try:
-        return receive(index, _read_with_nan(raw, error))
+        return receive(index, _read_json(raw))
     except Malformed as malformed:
         return Rejection(index, None, str(malformed))
 
 
-def _read_with_nan(body: bytes, error: Exception) -> Any:
-    """Read the JSON dialect in which NaN and Infinity are numbers, as Python's own writer does.
+def _read_json(raw: bytes) -> Any:
+    """Any JSON value; raises Malformed.
 
-    They are errors all the same, but errors of one field of one event.
+    Python's own reader takes what msgspec refuses though it is JSON: half a surrogate pair, numbers
+    past every bound. It takes NaN and Infinity too: they are errors, but errors of one field.
     """
-    if b"NaN" not in body and b"Infinity" not in body:
-        raise Malformed(_malformed("JSON", error)) from None
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise Malformed(_malformed("JSON", error)) from None
+        return _json_any.decode(raw)
+    except _NOT_THE_FORMAT as error:
+        try:
+            return json.loads(raw.decode(), parse_int=_read_integer)
+        except (ValueError, RecursionError):
+            raise Malformed(_malformed("JSON", error)) from None
+
+
+def _read_integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
 
 
 def _each_plain(value: Any) -> Received:
     if isinstance(value, dict) and "request" not in value and "events" in value:
         value = value["events"]
+        if not isinstance(value, list):
+            return _refused("events: is not an array")
     events = value if isinstance(value, list) else [value]
     return [receive(index, event) for index, event in enumerate(events)]
 
 
+def _refused(why: str) -> list[ReceivedEvent | Rejection]:
+    return [Rejection(0, None, why)]
+
+
 def parse_ndjson(body: bytes) -> Received:
     """One event a line; blank lines are skipped and not counted."""
-    if b"\\u0000" not in body:
+    lines = [line for line in body.removeprefix(_BYTE_ORDER_MARK).split(b"\n") if line.strip()]
+    if _NUL not in body:
         try:
-            return _json_event.decode_lines(body)
+            events = _json_event.decode_lines(body)
         except _NOT_THE_FORMAT:
             pass
-    lines = [line for line in body.split(b"\n") if line.strip()]
+        else:
+            # The decoder minds values, not lines: two on a line, or one on two, are no NDJSON.
+            if len(events) == len(lines):
+                return events
     return [_one_json(index, line) for index, line in enumerate(lines)]
 
 
@@ -147,7 +167,7 @@ def parse_msgpack(body: bytes) -> Received:
 def _parse_msgpack_array(body: bytes) -> Received:
     try:
         events = _msgpack_list.decode(body)
-        if all(map(_is_plain, events)):
+        if _NUL not in _json_encoder.encode(events):
             return events
     except _NOT_THE_FORMAT:
         pass
@@ -157,6 +177,12 @@ def _parse_msgpack_array(body: bytes) -> Received:
 
 def _one_msgpack(index: int, raw: bytes) -> ReceivedEvent | Rejection:
     try:
+        event = _msgpack_event.decode(raw)
+        if _NUL not in _json_encoder.encode(event):
+            return event
+    except _NOT_THE_FORMAT:
+        pass
+    try:
         return receive(index, _msgpack_any.decode(raw))
     except _NOT_THE_FORMAT as error:
         return Rejection(index, None, _malformed("msgpack", error))
@@ -164,18 +190,6 @@ def _one_msgpack(index: int, raw: bytes) -> ReceivedEvent | Rejection:
 
 def _is_msgpack_array(body: bytes) -> bool:
     return bool(body) and (0x90 <= body[0] <= 0x9F or body[0] in (0xDC, 0xDD))
-
-
-def _is_plain(event: ReceivedEvent) -> bool:
-    """Whether no text of the event holds NUL, which JSON bodies are searched for as a whole."""
-    parts = (event.request, event.response, event.auth, event.routing, event.cost)
-    for part in parts:
-        if part is not None:
-            for name in part.__struct_fields__:
-                value = getattr(part, name)
-                if type(value) is str and "\0" in value:
-                    return False
-    return not any("\0" in server for server in event.routing.mcp_servers)
 
 
 def _malformed(format_name: str, error: Exception) -> str:

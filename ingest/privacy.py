@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import ipaddress
 import re
+from functools import lru_cache
 
 from shared.events import MAX_ERROR_MESSAGE, MAX_TEXT, ReceivedEvent
 
 MASK = "[masked]"
 
+# Each alternative is decided at its first few characters, so a hostile text costs linear time.
 _CREDENTIAL = re.compile(
     r"""
-      \b[Bb]earer\s+[^\s"',;]+                       # an Authorization header
-    | \b(?:sk|pk|rk)-[A-Za-z0-9_\-*]{4,}             # OpenAI, Anthropic, LiteLLM, …
-    | \b(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{4,}   # Stripe's form
-    | \bgsk_[A-Za-z0-9]{8,}                          # Groq
-    | \bhf_[A-Za-z0-9]{8,}                           # Hugging Face
-    | \bxai-[A-Za-z0-9]{8,}                          # xAI
-    | \bAIza[A-Za-z0-9_\-]{20,}                      # Google
-    | \b(?:AKIA|ASIA)[A-Z0-9]{12,}                   # AWS
-    | \bgh[pousr]_[A-Za-z0-9]{16,}                   # GitHub
-    | \beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]*  # a JWT
+    (?<![A-Za-z0-9]) (?:
+        (?i:bearer) \s+ [^\s"',;]+                      # an Authorization header
+      | (?i:api[-_]?key) ["']? \s* [:=] \s* ["']? [^\s"',;]{8,}   # api-key: …, "api_key": "…"
+      | (?:sk|pk|rk)-[A-Za-z0-9_\-*]{4,}                # OpenAI, Anthropic, LiteLLM, …
+      | (?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{4,}      # Stripe's form
+      | gsk_[A-Za-z0-9]{8,}                             # Groq
+      | hf_[A-Za-z0-9]{8,}                              # Hugging Face
+      | xai-[A-Za-z0-9]{8,}                             # xAI
+      | AIza[A-Za-z0-9_\-]{16,}                         # Google
+      | (?:AKIA|ASIA)[A-Z0-9]{12,}                      # AWS
+      | gh[pousr]_[A-Za-z0-9]{16,}                      # GitHub
+      | eyJ[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*){0,2} # a JWT, whole or cut short
+    )
     """,
     re.VERBOSE,
 )
@@ -37,15 +41,16 @@ class Scrubber:
 
     def scrub(self, event: ReceivedEvent) -> None:
         auth = event.auth
-        if auth.api_key is not None:
-            auth.api_key_id = self.key_id(auth.api_key) if auth.api_key else None
-            auth.api_key = None
-        elif auth.api_key_id is not None and _CREDENTIAL.search(auth.api_key_id):
+        if auth.api_key:
+            auth.api_key_id = self.key_id(auth.api_key)
+        elif auth.api_key_id is not None and looks_like_credential(auth.api_key_id):
             auth.api_key_id = self.key_id(auth.api_key_id)
-        if auth.api_key_label is not None:
+        auth.api_key = None
+        if auth.api_key_label is not None and looks_like_credential(auth.api_key_label):
             auth.api_key_label = mask(auth.api_key_label)[:MAX_TEXT]
-        if event.response is not None and event.response.error_message is not None:
-            event.response.error_message = mask(event.response.error_message)[:MAX_ERROR_MESSAGE]
+        response = event.response
+        if response is not None and response.error_message is not None:
+            response.error_message = mask(response.error_message)[:MAX_ERROR_MESSAGE]
         request = event.request
         if "?" in request.endpoint:
             request.endpoint = request.endpoint.partition("?")[0]
@@ -54,8 +59,8 @@ class Scrubber:
 
     def key_id(self, key: str) -> str:
         """`key_` and the first 16 hex digits of HMAC-SHA256(salt, key)."""
-        digest = hmac.new(self._salt, key.encode("utf-8", "surrogatepass"), hashlib.sha256)
-        return "key_" + digest.hexdigest()[:16]
+        digest = hmac.digest(self._salt, key.encode("utf-8", "surrogatepass"), "sha256")
+        return "key_" + digest.hex()[:16]
 
 
 def mask(text: str) -> str:
@@ -63,10 +68,17 @@ def mask(text: str) -> str:
     return _CREDENTIAL.sub(MASK, text)
 
 
+@lru_cache(maxsize=4096)
+def looks_like_credential(text: str) -> bool:
+    """Whether `mask` would change `text`. Remembered: ids and labels of keys repeat."""
+    return _CREDENTIAL.search(text) is not None
+
+
+@lru_cache(maxsize=4096)
 def shorten_address(address: str) -> str | None:
     """The /24 of an IPv4 or the /48 of an IPv6 address, as its first address; None for neither.
 
-    The first hop of an X-Forwarded-For list counts; a port is dropped.
+    The first hop of an X-Forwarded-For list counts; a port is dropped. Remembered: clients repeat.
     """
     first = address.partition(",")[0].strip()
     if first.startswith("["):
@@ -74,7 +86,7 @@ def shorten_address(address: str) -> str | None:
     elif first.count(":") == 1:
         first = first.partition(":")[0]
     try:
-        parsed = ipaddress.ip_address(first)
+        parsed = ipaddress.ip_address(first.partition("%")[0])
     except ValueError:
         return None
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:

@@ -112,7 +112,8 @@ class Tokens:
         if not self._known:
             return
         scheme, _, token = (authorization or "").partition(" ")
-        given = token.strip().encode("utf-8", "surrogateescape")
+        # Servers hand headers over as Latin-1: this gives back the bytes that were sent.
+        given = token.strip().encode("latin-1", "replace")
         if scheme.lower() != "bearer" or not given:
             raise _unauthorized("a bearer token is needed: Authorization: Bearer <token>")
         rights = Right.NONE
