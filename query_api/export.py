@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -15,6 +14,7 @@ import msgspec
 from shared.events import Event
 from shared.stores.base import Selection, Store
 
+from query_api.answers import Clock
 from query_api.params import DAY, Params
 
 _json = msgspec.json.Encoder()
@@ -75,8 +75,9 @@ COLUMNS: dict[str, Getter] = {
 
 DEFAULT_COLUMNS = tuple(COLUMNS)[:13]
 
-# OWASP's list of first characters that make a spreadsheet run a cell as a formula.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# OWASP's list of first characters that make a spreadsheet run a cell as a formula; the last four
+# are the full-width forms that some locales read alike.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def json_document(chunks: Iterable[list[Event]], selection: Selection) -> Iterator[bytes]:
@@ -137,7 +138,7 @@ FORMATS = {
 class ExportResource:
     """`GET`: start, end, format, columns and the filters."""
 
-    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import falcon
 import msgspec
+from shared.events import Event
 from shared.http import ApiError
 from shared.stores.base import DIMENSIONS, Dimension, DimensionValue, Order, Position, Selection
 
@@ -24,16 +27,38 @@ DAY = 86_400
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
+_SPACED_OFFSET = re.compile(r" (\d\d:?\d\d)$")
+
 T = TypeVar("T")
+
+Filters = dict[Dimension, frozenset[DimensionValue]]
+
+# A cursor comes back from a client: what is in it is held to the bounds of the parameters.
+_Time = Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME)]
+_Text = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*\Z")]
+_Value = _Text | Annotated[int, msgspec.Meta(ge=0, le=599)] | bool | None
 
 
 class Cursor(msgspec.Struct, array_like=True, frozen=True):
-    """Where a page ended, and the range it was a page of."""
+    """Where a page ended, and what it was a page of."""
 
-    start: int
-    end: int
-    timestamp: int
-    id: str
+    start: _Time
+    end: _Time
+    order: Order
+    filters: dict[Dimension, frozenset[_Value]]
+    timestamp: _Time
+    id: _Text
+
+    @classmethod
+    def after(cls, event: Event, selection: Selection, order: Order) -> Cursor:
+        """The cursor of the page of `selection` that follows `event`."""
+        filters = dict(selection.filters)
+        return cls(selection.start, selection.end, order, filters, event.timestamp, event.id)
+
+    @property
+    def selection(self) -> Selection:
+        """What the cursor's page was a page of."""
+        return Selection(start=self.start, end=self.end, filters=self.filters)
 
     def encode(self) -> str:
         return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode().rstrip("=")
@@ -53,7 +78,10 @@ class Cursor(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Params:
-    """The query parameters of one request."""
+    """The query parameters of one request.
+
+    With a cursor, what is left out is as it was on the page that gave the cursor.
+    """
 
     def __init__(self, request: falcon.Request, now: float) -> None:
         self._values: dict[str, list[str]] = {
@@ -65,15 +93,21 @@ class Params:
 
     def selection(self, *, default_span: int, cursor: Cursor | None = None) -> Selection:
         """`start`, `end` and the filters. `default_span` is in seconds, before `end`."""
-        end = self._single("end", _time, cursor.end if cursor else self._now)
-        start = self._single("start", _time, cursor.start if cursor else max(0, end - default_span))
+        before = cursor.selection if cursor else None
+        end = self._single("end", _time, before.end if before else self._now)
+        earlier = before.start if before else max(0, end - default_span)
+        start = self._single("start", _time, earlier)
         if start > end:
             raise bad_parameter("start", f"{start} is after end, {end}")
-        filters: dict[Dimension, frozenset[DimensionValue]] = {}
+        filters = self._filters() or (before.filters if before else {})
+        return Selection(start=start, end=end, filters=filters)
+
+    def _filters(self) -> Filters:
+        filters: Filters = {}
         for dimension in DIMENSIONS:
             if values := self._all(dimension, _FILTER_TYPES.get(dimension, str)):
                 filters[dimension] = frozenset(values)
-        return Selection(start=start, end=end, filters=filters)
+        return filters
 
     def integer(self, name: str, default: int, *, least: int, most: int) -> int:
         def parse(text: str) -> int:
@@ -105,8 +139,18 @@ class Params:
 
         return self._single(name, parse, list(default))
 
-    def order(self) -> Order:
-        return cast(Order, self.choice("order", ("desc", "asc"), "desc"))
+    def order(self, cursor: Cursor | None = None) -> Order:
+        default = cursor.order if cursor else "desc"
+        return cast(Order, self.choice("order", ("desc", "asc"), default))
+
+    def dimension(self, name: str) -> Dimension | None:
+        """The name of a filter, or None for `none` and where it is left out."""
+        chosen = self.choice(name, ("none", *DIMENSIONS), "none")
+        return None if chosen == "none" else cast(Dimension, chosen)
+
+    def zone(self, name: str) -> ZoneInfo:
+        """An IANA zone; UTC where it is left out."""
+        return self._single(name, _zone, ZoneInfo("UTC"))
 
     def cursor(self) -> Cursor | None:
         return self._single("cursor", Cursor.decode, None)
@@ -126,13 +170,33 @@ class Params:
     def _all(self, name: str, parse: Callable[[str], T]) -> list[T]:
         self._asked.add(name)
         try:
-            return [parse(text) for text in self._values.get(name, ())]
+            return [parse(_plain(text)) for text in self._values.get(name, ())]
         except ValueError as error:
             raise bad_parameter(name, str(error)) from None
 
 
 def bad_parameter(name: str, problem: str) -> ApiError:
     return ApiError(falcon.HTTP_400, "invalid_parameter", f"{name}: {problem}", param=name)
+
+
+def _plain(text: str) -> str:
+    # No stored text holds NUL, and some stores refuse to look for it.
+    if "\0" in text:
+        raise ValueError("holds a NUL character")
+    return text
+
+
+def _zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{text[:40]!r} is not an IANA zone, such as Europe/Berlin") from None
+
+
+def _status(text: str) -> int:
+    if not 100 <= (value := _integer(text)) <= 599:
+        raise ValueError(f"{value} is not in 100–599")
+    return value
 
 
 def _integer(text: str) -> int:
@@ -153,7 +217,7 @@ def _time(text: str) -> int:
         value = _integer(text)
     else:
         try:
-            moment = datetime.fromisoformat(text.strip().replace(" ", "+"))
+            moment = datetime.fromisoformat(_SPACED_OFFSET.sub(r"+\1", text.strip()))
         except ValueError:
             raise ValueError(
                 f"{text[:40]!r} is neither Unix seconds nor ISO 8601, such as 2026-01-31T12:00:00Z"
@@ -167,7 +231,7 @@ def _time(text: str) -> int:
 
 
 _FILTER_TYPES: dict[Dimension, Callable[[str], DimensionValue]] = {
-    "status_code": _integer,
+    "status_code": _status,
     "success": _boolean,
     "stream": _boolean,
 }

@@ -14,18 +14,16 @@ from shared.stores.jsonl import JsonlStore
 from tests.stores.samples import make_event
 
 
-def main(path: str, mode: str, *bounds: str) -> None:
+def main(path: str, mode: str, first: int = 0, last: int = 0) -> None:
     store = JsonlStore(Path(path))
-    starts = range(*map(int, bounds), 20) if mode == "range" else count(0, 20)
     new = 0
-    for start in starts:
-        new += store.append(
-            [make_event(f"e{n:06}", 1_000_000_000 + n) for n in range(start, start + 20)]
-        )
+    for start in range(first, last, 20) if mode == "range" else count(0, 20):
+        numbers = range(start, start + 20)
+        new += store.append([make_event(f"e{n:06}", 1_000_000_000 + n) for n in numbers])
         if mode == "forever":
             print(new, flush=True)
     print(new)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:3], *map(int, sys.argv[3:]))
