@@ -19,6 +19,7 @@ import redis
 import redis.asyncio
 from redis.exceptions import RedisError, ResponseError
 
+from shared import stream_scripts as scripts
 from shared.entries import (
     MAX_ENTRY_BYTES,
     MAX_ENTRY_EVENTS,
@@ -73,85 +74,6 @@ ARQ_QUEUE = NAMESPACE + "jobs"
 WRITING_SECONDS = 8
 """How long an announced append is believed in; a worker announces a long one again and again."""
 
-# A broker that is out of memory must still be emptied. It refuses what a script would add, unless
-# the script has removed something first: so they all begin with that.
-
-_CREATE_GROUP = """
-redis.call('HDEL', KEYS[2], '')
-local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
-if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
-if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
-"""
-
-_PUBLISH = """
-redis.call('HDEL', KEYS[1], '')
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-"""
-
-_BEGIN_WRITE = """
-redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
-return redis.call('GET', KEYS[3])
-"""
-
-# An entry counts, and its dead letters are kept, for whoever deletes it: once.
-# ARGV: group, consumer, progress, new, seen, bound of dead letters, number of entries; for each
-# entry id, events, bytes; for each dead letter its entry's id and its six fields.
-_ACK = """
-local gone, events, bytes = {}, 0, 0
-local last = 7 + 3 * ARGV[7]
-for i = 8, last, 3 do
-  if redis.call('XDEL', KEYS[1], ARGV[i]) == 1 then
-    gone[ARGV[i]] = true
-    events = events + ARGV[i + 1]
-    bytes = bytes + ARGV[i + 2]
-  end
-  redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
-end
-local dead = 0
-for i = last + 1, #ARGV, 7 do
-  if gone[ARGV[i]] then
-    redis.call('XADD', KEYS[6], '*', 'id', ARGV[i + 1], 'reason', ARGV[i + 2],
-      'at', ARGV[i + 3], 'source', ARGV[i + 4], 'attempts', ARGV[i + 5], 'payload', ARGV[i + 6])
-    dead = dead + 1
-  end
-end
-if dead > 0 then
-  redis.call('HINCRBY', KEYS[3], 'dead', dead)
-  redis.call('HINCRBY', KEYS[3], 'dead_dropped', redis.call('XTRIM', KEYS[6], 'MAXLEN', ARGV[6]))
-end
-if next(gone) then
-  redis.call('HINCRBY', KEYS[2], 'events', -events)
-  redis.call('HINCRBY', KEYS[2], 'bytes', -bytes)
-  redis.call('HINCRBY', KEYS[3], 'written', ARGV[4])
-  redis.call('HINCRBY', KEYS[3], 'duplicates', ARGV[5])
-end
-redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
-redis.call('DEL', KEYS[5])
-"""
-
-# Without a stream (it was flushed) a worker may still hold entries of it: all that are older than
-# this millisecond are dropped.
-_DROP_ALL = """
-local last
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  local info = redis.call('XINFO', 'STREAM', KEYS[1])
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then last = info[i + 1] end
-  end
-  redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)
-  redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
-  redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], last)
-else
-  local now = redis.call('TIME')
-  last = string.format('%.0f-18446744073709551615', now[1] * 1000 + math.floor(now[2] / 1000) - 1)
-end
-redis.call('SET', KEYS[2], last)
-redis.call('DEL', KEYS[3], KEYS[4])
-return last
-"""
-
 _encoder = msgspec.msgpack.Encoder()
 _progress = msgspec.msgpack.Decoder(Progress)
 
@@ -172,8 +94,8 @@ class EventQueue:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._redis = client
-        self._ack = client.register_script(_ACK)
-        self._begin_write = client.register_script(_BEGIN_WRITE)
+        self._ack = client.register_script(scripts.ACK)
+        self._begin_write = client.register_script(scripts.BEGIN_WRITE)
         self._reclaimed_to: Any = "0-0"
 
     async def close(self) -> None:
@@ -203,7 +125,7 @@ class EventQueue:
 
         An empty stream has no backlog, whatever was counted before somebody removed it.
         """
-        await _answered(self._redis.eval(_CREATE_GROUP, 2, STREAM, BACKLOG, GROUP))
+        await _answered(self._redis.eval(scripts.CREATE_GROUP, 2, STREAM, BACKLOG, GROUP))
 
     async def read(self, consumer: str, *, count: int, block_ms: int) -> list[Entry]:
         """Entries that no consumer has had; waits up to `block_ms` for the first."""
@@ -280,26 +202,22 @@ class EventQueue:
     async def publish(self, consumer: str, progress: Progress) -> None:
         """Publish progress where there was nothing to acknowledge."""
         encoded: Any = _encoder.encode(progress)
-        await _answered(self._redis.eval(_PUBLISH, 1, WORKERS, consumer, encoded))
+        await _answered(self._redis.eval(scripts.PUBLISH, 1, WORKERS, consumer, encoded))
 
     async def forget_idle_consumers(self, idle_ms: int) -> int:
-        """Remove consumers that hold nothing and were not seen for `idle_ms`; returns how many."""
-        members: set[str] = set()
-        gone: set[str] = set()
-        for info in await self._with_group(self._redis.xinfo_consumers(STREAM, GROUP)) or []:
-            name = info["name"].decode()
-            members.add(name)
-            if info["pending"] == 0 and info["idle"] > idle_ms:
-                await _answered(self._redis.xgroup_delconsumer(STREAM, GROUP, name))
-                gone.add(name)
-        # A group that was made anew has forgotten its members; their progress has not gone yet.
+        """Remove consumers that hold nothing and gave no sign for `idle_ms`; returns how many."""
         oldest = time.time() - idle_ms / 1_000
-        for raw_name, raw in (await _answered(self._redis.hgetall(WORKERS))).items():
-            if raw_name.decode() not in members and _progress.decode(raw).at < oldest:
-                gone.add(raw_name.decode())
-        if gone:
-            await _answered(self._redis.hdel(WORKERS, *gone))
-        return len(gone)
+        published = await _answered(self._redis.hgetall(WORKERS))
+        quiet = {name for name, raw in published.items() if _progress.decode(raw).at < oldest}
+        for info in await self._with_group(self._redis.xinfo_consumers(STREAM, GROUP)) or []:
+            if info["name"] not in published and info["idle"] > idle_ms:
+                quiet.add(info["name"])
+        if not quiet:
+            return 0
+        keys = [STREAM, WORKERS]
+        return int(
+            await _answered(self._redis.eval(scripts.FORGET, len(keys), *keys, GROUP, *quiet))
+        )
 
     async def _with_group(self, call: Any) -> Any:
         """Await a call that needs the group; make the group where it is lost, and answer None."""
@@ -336,7 +254,7 @@ class QueueAdmin:
         """
         try:
             keys = [STREAM, CLEARED, BACKLOG, DEAD]
-            last = cast("bytes", self._redis.eval(_DROP_ALL, len(keys), *keys, GROUP))
+            last = cast("bytes", self._redis.eval(scripts.DROP_ALL, len(keys), *keys, GROUP))
             self._await_writers(entry_order(last.decode()), time.monotonic() + wait_seconds)
         except (RedisError, OSError) as error:
             raise QueueUnavailable(_reason(error)) from error

@@ -12,14 +12,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
+import redis
 
 from deploy.broker import EmbeddedBroker
+from shared.stream import BACKLOG
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "ROUTIIUM_ANALYTICS_"
@@ -199,6 +201,16 @@ class Pipeline:
         answer = self.http.get(f"{self.query_url}/analytics/{path}", params=params)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def redis(self) -> redis.Redis:
+        """A client of the broker; close it."""
+        return redis.Redis.from_url(self.broker.url)
+
+    def backlog(self) -> int:
+        """Events that were accepted and are not written yet."""
+        with closing(self.redis()) as client:
+            fields: Any = client.hgetall(BACKLOG)
+        return int(fields.get(b"events", 0))
 
     def total(self) -> int:
         return int(self.get("stats")["total_events"])

@@ -238,6 +238,7 @@ class Consumer:
         loop = asyncio.get_running_loop()
         started = time.monotonic()
         self._append = append = loop.run_in_executor(None, self._store.append, events)
+        append.add_done_callback(_take_note)
         while not (await asyncio.wait({append}, timeout=self._pace.announce_every))[0]:
             with suppress(QueueUnavailable):
                 await self._queue.begin_write(self._name, work.ids[-1], self._progress)
@@ -258,3 +259,9 @@ class Consumer:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
         return min(seconds * 2, self._pace.longest_backoff)
+
+
+def _take_note(append: asyncio.Future[int]) -> None:
+    """Of an append that outlived its cancelled consumer nobody asks how it ended."""
+    if not append.cancelled():
+        append.exception()

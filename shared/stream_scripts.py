@@ -1,0 +1,105 @@
+"""The queue's transactions, as the Lua that the broker runs whole or not at all.
+
+The keys are `shared.stream`'s; each script says what it expects where that is not plain.
+"""
+
+# A broker that is out of memory must still be emptied. It refuses what a script would add, unless
+# the script has removed something first: so they all begin with that.
+
+CREATE_GROUP = """
+redis.call('HDEL', KEYS[2], '')
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
+if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
+"""
+
+PUBLISH = """
+redis.call('HDEL', KEYS[1], '')
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+"""
+
+BEGIN_WRITE = """
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
+return redis.call('GET', KEYS[3])
+"""
+
+# An entry counts, and its dead letters are kept, for whoever deletes it: once.
+# ARGV: group, consumer, progress, new, seen, bound of dead letters, number of entries; for each
+# entry id, events, bytes; for each dead letter its entry's id and its six fields.
+ACK = """
+local gone, events, bytes = {}, 0, 0
+local last = 7 + 3 * ARGV[7]
+for i = 8, last, 3 do
+  if redis.call('XDEL', KEYS[1], ARGV[i]) == 1 then
+    gone[ARGV[i]] = true
+    events = events + ARGV[i + 1]
+    bytes = bytes + ARGV[i + 2]
+  end
+  redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
+end
+local dead = 0
+for i = last + 1, #ARGV, 7 do
+  if gone[ARGV[i]] then
+    redis.call('XADD', KEYS[6], '*', 'id', ARGV[i + 1], 'reason', ARGV[i + 2],
+      'at', ARGV[i + 3], 'source', ARGV[i + 4], 'attempts', ARGV[i + 5], 'payload', ARGV[i + 6])
+    dead = dead + 1
+  end
+end
+if dead > 0 then
+  redis.call('HINCRBY', KEYS[3], 'dead', dead)
+  redis.call('HINCRBY', KEYS[3], 'dead_dropped', redis.call('XTRIM', KEYS[6], 'MAXLEN', ARGV[6]))
+end
+if next(gone) then
+  redis.call('HINCRBY', KEYS[2], 'events', -events)
+  redis.call('HINCRBY', KEYS[2], 'bytes', -bytes)
+  redis.call('HINCRBY', KEYS[3], 'written', ARGV[4])
+  redis.call('HINCRBY', KEYS[3], 'duplicates', ARGV[5])
+end
+if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
+redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
+redis.call('DEL', KEYS[5])
+"""
+
+# Without a stream (it was flushed) a worker may still hold entries of it: all that are older than
+# this millisecond are dropped.
+DROP_ALL = """
+local last
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local info = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then last = info[i + 1] end
+  end
+  redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)
+  redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
+  redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], last)
+else
+  local now = redis.call('TIME')
+  last = string.format('%.0f-18446744073709551615', now[1] * 1000 + math.floor(now[2] / 1000) - 1)
+end
+redis.call('SET', KEYS[2], last)
+redis.call('DEL', KEYS[3], KEYS[4])
+return last
+"""
+
+# A consumer that has just been given entries must stay: with it they would leave the group.
+FORGET = """
+local holds = {}
+local infos = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
+for _, info in ipairs(infos) do
+  local fields = {}
+  for i = 1, #info, 2 do fields[info[i]] = info[i + 1] end
+  holds[fields.name] = fields.pending
+end
+local gone = 0
+for i = 2, #ARGV do
+  local name = ARGV[i]
+  if (holds[name] or 0) == 0 then
+    if holds[name] then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], name) end
+    redis.call('HDEL', KEYS[2], name)
+    gone = gone + 1
+  end
+end
+return gone
+"""
