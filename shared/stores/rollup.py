@@ -13,9 +13,10 @@ are events.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 from shared.events import Event
@@ -29,7 +30,31 @@ from shared.stores.base import (
     dimension_of,
 )
 from shared.stores.fold import point_order
-from shared.stores.histogram import bucket_of, latency_of, pack_histogram
+from shared.stores.histogram import latency_of
+from shared.stores.summary import COUNTS, NUMBERS, SUMS, Summary, figures_of
+
+__all__ = [
+    "COUNTS",
+    "CUBES",
+    "DAY",
+    "HOUR",
+    "MINUTE",
+    "NUMBERS",
+    "SUMS",
+    "Cell",
+    "Cube",
+    "Row",
+    "Span",
+    "Summary",
+    "Values",
+    "aggregate_rows",
+    "cover",
+    "cube_for",
+    "row_of",
+    "summarise",
+    "timeseries_rows",
+    "values_of",
+]
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
@@ -61,107 +86,10 @@ CUBES: tuple[Cube, ...] = (
 )
 
 
-def cube_for(wanted: Iterable[Dimension]) -> Cube:
+def cube_for(wanted: Iterable[Dimension], cubes: Sequence[Cube] = CUBES) -> Cube:
     """The smallest cube that knows every dimension of `wanted`."""
     wanted = tuple(wanted)
-    return next(cube for cube in CUBES if cube.knows(wanted))
-
-
-class Summary:
-    """What a cell adds up. Every field is additive, so cells merge and events can be taken out."""
-
-    __slots__ = (
-        "cached_tokens",
-        "cost",
-        "duration_ms",
-        "failed",
-        "histogram",
-        "input_tokens",
-        "output_tokens",
-        "rate",
-        "rated",
-        "reasoning_tokens",
-        "requests",
-        "successful",
-        "unpriced",
-    )
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.successful = 0
-        self.failed = 0
-        self.input_tokens = 0
-        self.output_tokens = 0
-        self.cached_tokens = 0
-        self.reasoning_tokens = 0
-        self.unpriced = 0
-        self.rated = 0
-        self.cost = 0.0
-        self.duration_ms = 0.0
-        self.rate = 0.0
-        self.histogram: dict[int, int] = {}
-
-    def add_event(self, event: Event, sign: int = 1) -> None:
-        """Add an event, or with `sign` -1 take it out."""
-        self.requests += sign
-        response = event.response
-        if response is not None:
-            if response.succeeded:
-                self.successful += sign
-            else:
-                self.failed += sign
-        usage = event.token_usage
-        if usage is not None:
-            self.input_tokens += sign * usage.prompt_tokens
-            self.output_tokens += sign * usage.completion_tokens
-            self.cached_tokens += sign * (usage.cached_tokens or 0)
-            self.reasoning_tokens += sign * (usage.reasoning_tokens or 0)
-        else:
-            self.input_tokens += sign * (event.input_tokens or 0)
-            self.output_tokens += sign * (event.output_tokens or 0)
-        cost = event.total_cost
-        if cost is None:
-            self.unpriced += sign
-        else:
-            self.cost += sign * cost
-        performance = event.performance
-        self.duration_ms += sign * performance.duration_ms
-        if performance.tokens_per_second is not None:
-            self.rate += sign * performance.tokens_per_second
-            self.rated += sign
-        bucket = bucket_of(performance.duration_ms)
-        self.histogram[bucket] = self.histogram.get(bucket, 0) + sign
-
-    def merge(self, other: Summary) -> None:
-        for name in NUMBERS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        histogram = self.histogram
-        for bucket, count in other.histogram.items():
-            histogram[bucket] = histogram.get(bucket, 0) + count
-
-    def numbers(self) -> tuple[float, ...]:
-        """All but the histogram, in the order of `NUMBERS`."""
-        return tuple(getattr(self, name) for name in NUMBERS)
-
-    def packed_histogram(self) -> bytes:
-        return pack_histogram(self.histogram)
-
-
-COUNTS = (
-    "requests",
-    "successful",
-    "failed",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "unpriced",
-    "rated",
-)
-"""The integer fields of a summary."""
-SUMS = ("cost", "duration_ms", "rate")
-"""Its float fields."""
-NUMBERS = COUNTS + SUMS
+    return next(cube for cube in cubes if cube.knows(wanted))
 
 
 class Cell(NamedTuple):
@@ -173,25 +101,48 @@ class Cell(NamedTuple):
     values: Values
 
 
-def summarise(events: Iterable[Event], sign: int = 1) -> dict[Cell, Summary]:
+def summarise(
+    events: Iterable[Event], sign: int = 1, cubes: Sequence[Cube] = CUBES
+) -> dict[Cell, Summary]:
     """The summaries that `events` add to (or, with `sign` -1, take from) each cell."""
-    finest: list[dict[tuple[int, Values], Summary]] = [{} for _ in CUBES]
+    finest: list[dict[tuple[int, Values], Summary]] = [{} for _ in cubes]
+    picks = [_pick(cube.dimensions) for cube in cubes]
     for event in events:
-        every = tuple(dimension_of(event, name) for name in DIMENSIONS)
-        for cube, pick, cells in zip(CUBES, _PICKS, finest, strict=True):
-            grain = cube.grains[-1]
-            key = (event.timestamp // grain * grain, tuple([every[i] for i in pick]))
+        figures, every, timestamp = figures_of(event, sign), values_of(event), event.timestamp
+        for cube, pick, cells in zip(cubes, picks, finest, strict=True):
+            key = (timestamp - timestamp % cube.grains[-1], pick(every))
             cell = cells.get(key)
             if cell is None:
                 cell = cells[key] = Summary()
-            cell.add_event(event, sign)
+            cell.add(figures)
     summaries: dict[Cell, Summary] = {}
-    for cube, cells in zip(CUBES, finest, strict=True):
+    for cube, cells in zip(cubes, finest, strict=True):
         _roll_up(cube, cells, summaries)
     return summaries
 
 
-_PICKS = [[DIMENSIONS.index(name) for name in cube.dimensions] for cube in CUBES]
+def values_of(event: Event) -> Values:
+    """The event's value of each of `DIMENSIONS`, in their order."""
+    request, routing, response = event.request, event.routing, event.response
+    return (
+        request.model,
+        request.endpoint,
+        routing.backend,
+        event.auth.api_key_id,
+        None if response is None else response.status_code,
+        None if response is None else response.succeeded,
+        routing.upstream_mode,
+        request.stream,
+    )
+
+
+def _pick(dimensions: tuple[Dimension, ...]) -> Callable[[Values], Values]:
+    """Picks the values of `dimensions` out of those of all."""
+    positions = [DIMENSIONS.index(name) for name in dimensions]
+    if len(positions) == 1:
+        only = positions[0]
+        return lambda every: (every[only],)
+    return itemgetter(*positions)
 
 
 def _roll_up(
