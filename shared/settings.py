@@ -10,7 +10,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import SettingsError
@@ -124,17 +124,19 @@ class Settings(BaseSettings):
         split_address(value)
         return value
 
-    @model_validator(mode="after")
-    def _loopback_without_tokens(self) -> Settings:
+    def exposed(self) -> list[str]:
+        """A line for each address that anyone could reach and nobody needs a token for."""
         if self.allow_anonymous or self.ingest_tokens or self.query_tokens or self.admin_tokens:
-            return self
-        for name in ("ingest_bind", "query_bind"):
-            if not is_loopback(getattr(self, name)):
-                raise ValueError(
-                    f"{PREFIX}{name.upper()}: {getattr(self, name)} is not loopback and no token "
-                    f"is set; set tokens, or {PREFIX}ALLOW_ANONYMOUS=true to answer anyone"
-                )
-        return self
+            return []
+        return [
+            f"{PREFIX}{name.upper()}: {address} is not loopback and no token is set; set tokens, "
+            f"or {PREFIX}ALLOW_ANONYMOUS=true to answer anyone"
+            for name, address in (
+                ("ingest_bind", self.ingest_bind),
+                ("query_bind", self.query_bind),
+            )
+            if not is_loopback(address)
+        ]
 
     def backends(self) -> list[Backend]:
         """The stores that are configured, the one that is used first; JSONL where none is."""
@@ -159,14 +161,24 @@ def load_settings(env_file: Path | str | None = ".env", **overrides: Any) -> Set
 
     Raises SettingsError with every problem, each naming its variable.
     """
+    problems: list[str] = []
     try:
-        return Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]
+        settings = _read(env_file, overrides)
     except ValidationError as error:
-        raise SettingsError([_problem(detail) for detail in error.errors()]) from None
+        problems = [_problem(detail) for detail in error.errors()]
+        # What is right is looked at all the same, with the defaults for what is wrong.
+        wrong = {str(detail["loc"][0]) for detail in error.errors()}
+        defaults = {name: Settings.model_fields[name].default for name in wrong}
+        settings = _read(env_file, {**overrides, **defaults})
+    if problems := problems + settings.exposed():
+        raise SettingsError(problems)
+    return settings
+
+
+def _read(env_file: Path | str | None, overrides: dict[str, Any]) -> Settings:
+    return Settings(_env_file=env_file, **overrides)  # type: ignore[call-arg]
 
 
 def _problem(detail: Any) -> str:
     message = detail["msg"].removeprefix("Value error, ")
-    if not detail["loc"]:
-        return str(message)
     return f"{PREFIX}{str(detail['loc'][0]).upper()}: {message}"
