@@ -144,7 +144,8 @@ class Store(abc.ABC):
     """Where events live.
 
     Retention: with `ttl_seconds` an event ends once `timestamp + ttl_seconds` ≤ now. From that
-    second no answer holds it or counts it, whether or not `expire` has run.
+    second no answer holds it or counts it, whether or not `expire` has run. Whether its id is then
+    known still is not promised.
 
     Every method raises StoreUnavailable where the store is away or out of room.
     """
@@ -205,7 +206,7 @@ class Store(abc.ABC):
         """Figures for each bucket that has events, by bucket and, with `group_by`, by value.
 
         Bucket i covers `edges[i]` ≤ timestamp < `edges[i + 1]`; edges ascend. Ordered by start,
-        then by the group's text.
+        then by the group's text. Events outside the edges are left out.
         """
 
     @abc.abstractmethod
