@@ -33,7 +33,10 @@ class Server:
         }
         command = _python("gunicorn", "-c", config, application)
         self.service = Service(name, command, settings, folder)
-        wait_until(self._answers, within=START_SECONDS, what=f"{name} answers: {self.service.log}")
+
+    def wait_ready(self) -> None:
+        log = self.service.log
+        wait_until(self._answers, within=START_SECONDS, what=f"an answer; the log is {log}")
 
     @property
     def worker_pid(self) -> int:
@@ -53,7 +56,7 @@ def _python(module: str, *arguments: str) -> list[str]:
 
 @contextmanager
 def server(name: str, application: str, folder: Path, broker_url: str) -> Iterator[Server]:
-    """A running `Server`, ended with the block."""
+    """A `Server` that is starting, ended with the block."""
     running = Server(name, application, folder, broker_url)
     try:
         yield running

@@ -75,6 +75,8 @@ async def drain_rate(url: str) -> float:
     first_at, first = await _backlog_below(queue, full)
     last_at, last = await _backlog_below(queue, 1)
     await queue.close()
+    if first == last:
+        raise ValueError(f"{full} events are one batch of the worker: too few to measure")
     return (first - last) / (last_at - first_at)
 
 
