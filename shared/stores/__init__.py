@@ -35,9 +35,24 @@ def open_store(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     if backend == "jsonl":
         path = settings.jsonl_path or DEFAULT_JSONL_PATH
         return JsonlStore(path, ttl_seconds=settings.ttl_seconds, clock=clock)
+    if backend in ("database", "sled"):
+        return _open_sql(settings, backend, clock)
     if backend == "memory":
         return MemoryStore(max_events=settings.max_events)
     raise SettingsError([f"{_variable(backend)}: this store is not available in this version"])
+
+
+def _open_sql(settings: Settings, backend: Backend, clock: Callable[[], float]) -> Store:
+    from shared.stores.sql import SqlStore
+    from shared.stores.sql_url import dialect_of, sqlite_file
+
+    if backend == "sled":
+        assert settings.sled_path is not None
+        dialect = sqlite_file(settings.sled_path)
+    else:
+        assert settings.database_url is not None
+        dialect = dialect_of(settings.database_url, _variable(backend))
+    return SqlStore(dialect, ttl_seconds=settings.ttl_seconds, clock=clock)
 
 
 def require_shareable(settings: Settings) -> None:

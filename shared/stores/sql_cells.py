@@ -1,0 +1,304 @@
+"""Rollup cells in columns: many at once, added up by numpy.
+
+`Cells` holds cells of any cube, or events themselves (an event is a cell of one request). Four
+things are ever done with them: join, pick, regroup (to fewer dimensions or a coarser grain, which
+adds up) and pack. All are additive, so the order in which they are done changes nothing.
+
+Token counts are kept as a low and a high half of 32 bits: sums of the largest counts that an event
+may carry leave 64 bits after a thousand events, these do not.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.stores.base import Dimension, DimensionValue
+from shared.stores.histogram import buckets_of
+from shared.stores.rollup import COUNTS, SUMS
+
+TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
+COUNTERS = (*COUNTS, *(f"{name}_high" for name in TOKENS))
+_PLACE = {name: place for place, name in enumerate((*COUNTERS, *SUMS))}
+_HALF = 32
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What events bring to their cells, a list for each measure; None where there is none."""
+
+    timestamp: Sequence[int]
+    dimensions: Mapping[Dimension, Sequence[DimensionValue]]
+    input_tokens: Sequence[int | None]
+    output_tokens: Sequence[int | None]
+    cached_tokens: Sequence[int | None]
+    reasoning_tokens: Sequence[int | None]
+    cost: Sequence[float | None]
+    duration_ms: Sequence[float]
+    rate: Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A dimension of many cells: `values[code]` for each code."""
+
+    values: list[DimensionValue]
+    codes: Ints
+
+    @classmethod
+    def of(cls, found: Sequence[DimensionValue]) -> Column:
+        values = list(dict.fromkeys(found))
+        code_of = {value: code for code, value in enumerate(values)}
+        return cls(values, np.array([code_of[value] for value in found], dtype=np.int64))
+
+    @classmethod
+    def join(cls, columns: Sequence[Column]) -> Column:
+        code_of: dict[DimensionValue, int] = {}
+        codes = []
+        for column in columns:
+            recoded = [code_of.setdefault(value, len(code_of)) for value in column.values]
+            codes.append(np.array(recoded, dtype=np.int64)[column.codes])
+        return cls(list(code_of), np.concatenate(codes))
+
+    def matching(self, wanted: frozenset[DimensionValue]) -> NDArray[np.bool_]:
+        return np.array([value in wanted for value in self.values], dtype=bool)[self.codes]
+
+    def at(self, places: Ints | slice) -> Column:
+        """The column of some of the cells, without the values that only others have."""
+        used, codes = np.unique(self.codes[places], return_inverse=True)
+        return Column([self.values[code] for code in used.tolist()], codes)
+
+
+@dataclass(frozen=True, slots=True)
+class Histograms:
+    """Durations of many cells: `count` in `bucket` of the cell at `cell`, ordered by cell."""
+
+    cell: Ints
+    bucket: Ints
+    count: Ints
+
+    @classmethod
+    def join(cls, parts: Sequence[Histograms], sizes: Sequence[int]) -> Histograms:
+        shifts = np.cumsum([0, *sizes[:-1]])
+        return cls(
+            np.concatenate([part.cell + shift for part, shift in zip(parts, shifts, strict=True)]),
+            np.concatenate([part.bucket for part in parts]),
+            np.concatenate([part.count for part in parts]),
+        )
+
+    def regrouped(self, group: Ints) -> Histograms:
+        """Cell n becomes cell `group[n]`; counts of one bucket are added up."""
+        key = group[self.cell] << 16 | self.bucket
+        order = np.argsort(key, kind="stable")
+        first = _firsts(key[order])
+        count = _sums(self.count[order], first)
+        kept = key[order][first][count != 0]
+        return Histograms(kept >> 16, kept & 0xFFFF, count[count != 0])
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Cells, a column for each thing they hold; `counters` and `sums` have a row for each name."""
+
+    start: Ints
+    columns: dict[Dimension, Column]
+    counters: Ints
+    sums: Floats
+    histograms: Histograms
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def count(self, name: str) -> Ints:
+        """A counter of each cell; of a token counter, its low half."""
+        counter: Ints = self.counters[_PLACE[name]]
+        return counter
+
+    def total(self, name: str) -> int:
+        """A counter over all cells, exactly."""
+        low = int(self.count(name).sum())
+        if name not in TOKENS:
+            return low
+        return low + (int(self.count(f"{name}_high").sum()) << _HALF)
+
+    def exact(self, name: str) -> list[int]:
+        """A counter of each cell, exactly."""
+        low: list[int] = self.count(name).tolist()
+        if name not in TOKENS:
+            return low
+        high = self.count(f"{name}_high").tolist()
+        return [one + (other << _HALF) for one, other in zip(low, high, strict=True)]
+
+    def sum(self, name: str) -> Floats:
+        summed: Floats = self.sums[_PLACE[name] - len(COUNTERS)]
+        return summed
+
+    @classmethod
+    def of(cls, measures: Measures, sign: int = 1) -> Cells:
+        """Events as cells of one request each; with `sign` -1, as what takes them out."""
+        size = len(measures.timestamp)
+        duration = _numbers(measures.duration_ms)
+        buckets = Histograms(np.arange(size), buckets_of(duration), np.full(size, sign))
+        return cls(
+            np.array(measures.timestamp, dtype=np.int64),
+            {name: Column.of(found) for name, found in measures.dimensions.items()},
+            sign * _counters(measures),
+            sign * np.array([_numbers(measures.cost), duration, _numbers(measures.rate)]),
+            buckets,
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Cells]) -> Cells:
+        """The cells of all parts, which know the same dimensions; at least one part."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([part.start for part in parts]),
+            {name: Column.join([p.columns[name] for p in parts]) for name in parts[0].columns},
+            np.concatenate([part.counters for part in parts], axis=1),
+            np.concatenate([part.sums for part in parts], axis=1),
+            Histograms.join([part.histograms for part in parts], [len(part) for part in parts]),
+        )
+
+    def where(self, filters: Mapping[Dimension, frozenset[DimensionValue]]) -> Cells:
+        """The cells that match; each filter's dimension must be known."""
+        if not filters:
+            return self
+        kept = np.ones(len(self), dtype=bool)
+        for name, wanted in filters.items():
+            kept &= self.columns[name].matching(wanted)
+        return self._at(np.nonzero(kept)[0], kept)
+
+    def _at(self, places: Ints, kept: NDArray[np.bool_]) -> Cells:
+        place_of = np.cumsum(kept) - 1
+        chosen = kept[self.histograms.cell]
+        return Cells(
+            self.start[places],
+            {name: column.at(places) for name, column in self.columns.items()},
+            self.counters[:, places],
+            self.sums[:, places],
+            Histograms(
+                place_of[self.histograms.cell[chosen]],
+                self.histograms.bucket[chosen],
+                self.histograms.count[chosen],
+            ),
+        )
+
+    def regrouped(self, dimensions: Sequence[Dimension], starts: Ints) -> Cells:
+        """Cells of one start (`starts` are the new ones) and values added up, ordered by start.
+
+        A cell in which nothing is left goes.
+        """
+        columns = {name: self.columns[name] for name in dimensions}
+        key = _key(starts, list(columns.values()))
+        order = np.argsort(key, kind="stable")
+        first = _firsts(key[order])
+        group = np.empty(len(self), dtype=np.int64)
+        group[order] = np.repeat(np.arange(len(first)), np.diff([*first.tolist(), len(self)]))
+        added = Cells(
+            starts[order][first],
+            {n: Column(c.values, c.codes[order][first]) for n, c in columns.items()},
+            _sums(self.counters[:, order], first),
+            _sums(self.sums[:, order], first),
+            self.histograms.regrouped(group),
+        )
+        kept = np.asarray(added.counters.any(axis=0))
+        kept[added.histograms.cell] = True
+        return added if kept.all() else added._at(np.nonzero(kept)[0], kept)
+
+    def coarser(self, dimensions: Sequence[Dimension], grain: int) -> Cells:
+        """`regrouped` to whole `grain` seconds."""
+        return self.regrouped(dimensions, self.start // grain * grain)
+
+    def by_start(self) -> Iterator[tuple[int, Cells]]:
+        """The cells of each start; they must be ordered by it."""
+        first = _firsts(self.start).tolist()
+        edges = np.searchsorted(self.histograms.cell, [*first, len(self)]).tolist()
+        cuts = zip(pairwise([*first, len(self)]), pairwise(edges), strict=True)
+        for (here, there), (low, high) in cuts:
+            yield int(self.start[here]), self._slice(slice(here, there), slice(low, high))
+
+    def _slice(self, cells: slice, buckets: slice) -> Cells:
+        return Cells(
+            self.start[cells],
+            {name: column.at(cells) for name, column in self.columns.items()},
+            self.counters[:, cells],
+            self.sums[:, cells],
+            Histograms(
+                self.histograms.cell[buckets] - cells.start,
+                self.histograms.bucket[buckets],
+                self.histograms.count[buckets],
+            ),
+        )
+
+    def parts(self, dimension: Dimension, number: int) -> list[tuple[int, Cells]]:
+        """The cells told apart by `part_of` a dimension's value."""
+        column = self.columns[dimension]
+        part = np.array([part_of(value, number) for value in column.values])[column.codes]
+        found = []
+        for each in np.unique(part).tolist():
+            kept = part == each
+            found.append((each, self._at(np.nonzero(kept)[0], kept)))
+        return found
+
+
+def part_of(value: DimensionValue, number: int) -> int:
+    """Which of `number` parts the cells of a value are kept in; the same on every machine."""
+    return zlib.crc32(repr(value).encode()) % number
+
+
+def _numbers(found: Sequence[float | None]) -> Floats:
+    return np.array([0.0 if number is None else number for number in found], dtype=np.float64)
+
+
+def _counters(measures: Measures) -> Ints:
+    size = len(measures.timestamp)
+    success = measures.dimensions["success"]
+    counted: dict[str, Any] = {
+        "requests": np.ones(size),
+        "successful": [value is True for value in success],
+        "failed": [value is False for value in success],
+        "unpriced": [cost is None for cost in measures.cost],
+        "rated": [rate is not None for rate in measures.rate],
+    }
+    for name in TOKENS:
+        tokens = np.array([number or 0 for number in getattr(measures, name)], dtype=np.int64)
+        counted[name] = tokens & (2**_HALF - 1)
+        counted[f"{name}_high"] = tokens >> _HALF
+    return np.array([counted[name] for name in COUNTERS], dtype=np.int64)
+
+
+def _key(starts: Ints, columns: Sequence[Column]) -> Ints:
+    """One number for each combination of start and values; it ascends with the start."""
+    key = np.unique(starts, return_inverse=True)[1]
+    size = int(key.max(initial=0)) + 1
+    for column in columns:
+        if size * len(column.values) >= 2**62:
+            key = np.unique(key, return_inverse=True)[1]
+            size = int(key.max()) + 1
+        key = key * len(column.values) + column.codes
+        size *= len(column.values)
+    return key
+
+
+def _firsts(ordered: Ints) -> Ints:
+    """Where each run of equal numbers begins."""
+    if len(ordered) == 0:
+        return np.empty(0, dtype=np.int64)
+    return np.concatenate([[0], np.nonzero(np.diff(ordered))[0] + 1])
+
+
+def _sums(numbers: Any, first: Ints) -> Any:
+    """Sums of the runs that begin at `first`, along the last axis."""
+    if len(first) == 0:
+        return numbers[..., :0]
+    return np.add.reduceat(numbers, first, axis=-1)

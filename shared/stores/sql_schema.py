@@ -1,0 +1,83 @@
+"""The tables, as the queries see them. The migrations make them; a test holds both together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql
+
+from shared.events import MAX_ID, MAX_TEXT
+
+PREFIX_LENGTH = 100
+"""How much of a long text an index holds; PostgreSQL and MySQL bound the size of its entries."""
+
+
+class ExactText(sa.types.TypeDecorator[str]):
+    """Text that is compared and ordered by its UTF-8 bytes, on every server.
+
+    MySQL's collations ignore trailing blanks, or don't, by their version: there it is bytes.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, length: int = MAX_TEXT) -> None:
+        super().__init__()
+        self.characters = length
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.TEXT(collation="C"))
+        if dialect.name == "mysql":
+            return dialect.type_descriptor(mysql.VARBINARY(4 * self.characters))
+        return dialect.type_descriptor(sa.Text())
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return value.encode() if dialect.name == "mysql" and value is not None else value
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return value.decode() if isinstance(value, bytes) else value
+
+
+Bytes = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+
+metadata = sa.MetaData()
+
+events = sa.Table(
+    "analytics_events",
+    metadata,
+    sa.Column("id", ExactText(MAX_ID), primary_key=True),
+    sa.Column("timestamp", sa.BigInteger, nullable=False),
+    sa.Column("endpoint", ExactText, nullable=False),
+    sa.Column("model", ExactText),
+    sa.Column("stream", sa.Boolean, nullable=False),
+    sa.Column("status_code", sa.SmallInteger),
+    sa.Column("success", sa.Boolean),
+    sa.Column("backend", ExactText, nullable=False),
+    sa.Column("upstream_mode", ExactText, nullable=False),
+    sa.Column("api_key_id", ExactText),
+    sa.Column("input_tokens", sa.BigInteger),
+    sa.Column("output_tokens", sa.BigInteger),
+    sa.Column("cached_tokens", sa.BigInteger),
+    sa.Column("reasoning_tokens", sa.BigInteger),
+    sa.Column("cost", sa.Double),
+    sa.Column("duration_ms", sa.Double, nullable=False),
+    sa.Column("tokens_per_second", sa.Double),
+    sa.Column("details", Bytes, nullable=False),
+)
+sa.Index("analytics_events_time", events.c.timestamp, events.c.id)
+
+INDEXED = ("api_key_id", "model", "endpoint")
+"""Dimensions with an index, the most telling first. On PostgreSQL it is of `left(…)`."""
+
+rollups = sa.Table(
+    "analytics_rollups",
+    metadata,
+    sa.Column("cube", sa.String(16).with_variant(mysql.VARBINARY(16), "mysql"), primary_key=True),
+    sa.Column("grain", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("start", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("part", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("segment", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("cells", Bytes, nullable=False),
+)
