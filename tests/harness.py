@@ -122,10 +122,11 @@ class Pipeline:
         }
 
     def __enter__(self) -> Self:
-        self._stack.callback(self.http.close)
         self.broker.start()
         self._stack.callback(self.broker.stop)
         self._stack.callback(self.stop_services)
+        # First of all: services wait a while for connections that a client keeps open.
+        self._stack.callback(self.http.close)
         try:
             self.start_ingest()
             self.start_query()
