@@ -1,0 +1,219 @@
+"""The Redis store: events, an index and rollups, all changed together by one script.
+
+What is stored is as durable as the server makes it: with `appendfsync always` it is on disk when
+`append` returns, with `everysec` a power cut costs up to a second of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
+
+from shared.errors import StoreUnavailable
+from shared.events import Event
+from shared.stores.base import (
+    Aggregate,
+    Dimension,
+    Order,
+    Point,
+    Position,
+    Selection,
+    Store,
+    StoreStats,
+)
+from shared.stores.redis_changes import GRACE, additions, removals
+from shared.stores.redis_figures import rows
+from shared.stores.redis_layout import (
+    CLEARING,
+    CUBES,
+    GENERATION,
+    ROOT,
+    CellFields,
+    Keys,
+    generation_of,
+)
+from shared.stores.redis_reader import CHUNK, Reader
+from shared.stores.redis_server import Command, RedisServer
+from shared.stores.rollup import DAY, aggregate_rows, cube_for, timeseries_rows
+
+_TRIES = 100
+
+
+class RedisStore(Store):
+    """Events in one Redis of version 6.2 or later, or a Valkey.
+
+    `expire` takes what has ended out of every key. Should nobody call it, Redis drops a key by
+    itself a day after all in it has ended.
+    """
+
+    backend_type = "redis"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        ttl_seconds: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Connects when first used. Raises ValueError where `url` is not one of Redis."""
+        super().__init__(ttl_seconds=ttl_seconds, clock=clock)
+        self._server = RedisServer(url)
+        self._fields = CellFields()
+
+    def append(self, events: Sequence[Event]) -> int:
+        self._server.check_once()
+        first: dict[str, Event] = {}
+        for event in events:
+            if self.ttl_seconds is None or event.timestamp > self.horizon():
+                first.setdefault(event.id, event)
+        if not first:
+            return 0
+        for _ in range(_TRIES):
+            keys = self._keys()
+            new = self._unknown(keys, list(first.values()))
+            if not new:
+                return 0
+            ttl = "" if self.ttl_seconds is None else str(self.ttl_seconds)
+            if self._change(keys, "add", ttl, additions(keys, new, self.ttl_seconds)):
+                return len(new)
+        raise StoreUnavailable("Redis: other writers were always faster")
+
+    def query(
+        self,
+        selection: Selection,
+        *,
+        limit: int,
+        order: Order = "desc",
+        after: Position | None = None,
+    ) -> list[Event]:
+        chunks = self._reader().matching(self.alive(selection), order, after)
+        return list(islice(chain.from_iterable(chunks), limit))
+
+    def scan(self, selection: Selection) -> Iterator[list[Event]]:
+        yield from self._reader().matching(self.alive(selection))
+
+    def aggregate(self, selection: Selection) -> Aggregate:
+        cube = cube_for(("model", "endpoint", "backend", *selection.filters), CUBES)
+        wanted = self.alive(selection)
+        edges = [wanted.start, wanted.end + 1]
+        found = rows(self._server, self._keys(), self._fields, wanted, cube, edges)
+        return aggregate_rows(found, cube)
+
+    def timeseries(
+        self, selection: Selection, edges: Sequence[int], group_by: Dimension | None = None
+    ) -> list[Point]:
+        grouped = () if group_by is None else (group_by,)
+        cube = cube_for((*grouped, *selection.filters), CUBES)
+        wanted = self.alive(selection)
+        found = rows(self._server, self._keys(), self._fields, wanted, cube, edges)
+        return timeseries_rows(found, cube, edges, group_by)
+
+    def stats(self) -> StoreStats:
+        keys = self._keys()
+        alive = f"({self.horizon()}"
+        if self.ttl_seconds is None:
+            alive = "-inf"
+        total, oldest, newest = self._server.pipeline(
+            [
+                ("ZCOUNT", keys.timeline, alive, "+inf"),
+                ("ZRANGEBYSCORE", keys.timeline, alive, "+inf", "WITHSCORES", "LIMIT", 0, 1),
+                ("ZREVRANGEBYSCORE", keys.timeline, "+inf", alive, "WITHSCORES", "LIMIT", 0, 1),
+            ],
+            atomic=True,
+        )
+        return StoreStats(
+            total_events=total,
+            oldest_timestamp=int(oldest[1]) if oldest else None,
+            newest_timestamp=int(newest[1]) if newest else None,
+        )
+
+    def ping(self) -> None:
+        self._server.call("PING")
+
+    def expire(self) -> int:
+        """Remove what has ended, some thousand events at a time.
+
+        It also finishes a clear that was cut short, and lets keys that were written under another
+        `ttl_seconds` last as long as they should under this one.
+        """
+        self._sweep()
+        gone = 0
+        while self.ttl_seconds is not None and (removed := self._expire_some()) is not None:
+            gone += removed
+        self._renew_lasting()
+        return gone
+
+    def clear(self) -> None:
+        """Begin a new generation, which is empty, then remove the keys of those before it."""
+        self._server.clear(GENERATION, CLEARING)
+        self._sweep()
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _keys(self) -> Keys:
+        return Keys(int(self._server.call("GET", GENERATION) or 0))
+
+    def _reader(self) -> Reader:
+        return Reader(self._server, self._keys())
+
+    def _change(self, keys: Keys, *arguments: str | bytes) -> bool:
+        names = (GENERATION, keys.timeline, keys.hours, keys.lasting)
+        return self._server.change(names, str(keys.generation), *arguments)
+
+    def _unknown(self, keys: Keys, events: list[Event]) -> list[Event]:
+        chunks = [events[at : at + CHUNK] for at in range(0, len(events), CHUNK)]
+        replies = self._server.pipeline(
+            [("ZMSCORE", keys.timeline, *[event.id for event in chunk]) for chunk in chunks]
+        )
+        scores = chain.from_iterable(replies)
+        return [e for e, score in zip(events, scores, strict=True) if score is None]
+
+    def _expire_some(self) -> int | None:
+        """Remove some of what has ended; returns how much, None where nothing is left."""
+        keys = self._keys()
+        reader = Reader(self._server, keys)
+        entries = reader.page(-(2**53), self.horizon(), "asc", None, CHUNK)
+        if not entries:
+            return None
+        change = removals(keys, entries, reader.fetch(entries))
+        return len(entries) if self._change(keys, "remove", "", change) else 0
+
+    def _sweep(self) -> None:
+        """Remove the keys of generations that have been cleared."""
+        cleared = self._server.call("GET", CLEARING)
+        if cleared is None:
+            return
+        current = int(cleared)
+        for found in self._server.scan(ROOT + "*"):
+            old = [key for key in found if _is_before(key, current)]
+            if old:
+                self._server.call("UNLINK", *old)
+        self._server.forget(CLEARING, current)
+
+    def _renew_lasting(self) -> None:
+        keys = self._keys()
+        written = self._server.call("GET", keys.lasting)
+        if self.ttl_seconds == (None if written is None else int(written)):
+            return
+        hours = Reader(self._server, keys).hours(0, 2**53)
+        for at in range(0, len(hours), 24):
+            named = {key: end for hour in hours[at : at + 24] for key, end in keys.of_hour(hour)}
+            self._server.pipeline([self._last(key, end + GRACE) for key, end in named.items()])
+        if self.ttl_seconds is None:
+            self._server.call("DEL", keys.lasting)
+        elif hours:
+            self._server.call("SET", keys.lasting, self.ttl_seconds)
+        for key in (keys.timeline, keys.hours, keys.lasting):
+            self._server.call(*self._last(key, max(hours, default=0) + 2 * DAY))
+
+    def _last(self, key: str, ended: int) -> Command:
+        if self.ttl_seconds is None:
+            return ("PERSIST", key)
+        return ("EXPIREAT", key, ended + self.ttl_seconds)
+
+
+def _is_before(key: bytes, generation: int) -> bool:
+    found = generation_of(key)
+    return found is not None and found < generation
