@@ -18,6 +18,8 @@ class LiveResource:
     async def on_get(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         response.media = {"status": "ok"}
 
+    on_head = on_get
+
 
 class ReadyResource:
     """`GET`: the queue answers and has room; 503 otherwise, saying which of the two it lacks."""
@@ -33,6 +35,8 @@ class ReadyResource:
         except QueueUnavailable:
             raise _not_ready("queue_unavailable", "the queue can't be reached") from None
         response.media = {"status": "ok"}
+
+    on_head = on_get
 
 
 def _not_ready(kind: str, message: str) -> ApiError:

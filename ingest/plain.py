@@ -64,7 +64,7 @@ def _number_problem(field: str, value: float, message: str) -> str:
 
 
 def _tidy_event(raw: dict[Any, Any]) -> dict[str, Any]:
-    """`raw` tidied two levels deep, without nulls, and without keys that are no text."""
+    """`raw` tidied two levels deep, without nulls, and without keys that name no field."""
     tidy: dict[str, Any] = {}
     for name, value in _named(raw):
         if isinstance(value, dict):
@@ -75,11 +75,18 @@ def _tidy_event(raw: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _named(members: dict[Any, Any]) -> list[tuple[str, Any]]:
-    return [(k, v) for k, v in members.items() if v is not None and isinstance(k, str)]
+    """Those that can be fields: named in ASCII, as every field is, and not null."""
+    return [
+        (name, value)
+        for name, value in members.items()
+        if value is not None and isinstance(name, str) and name.isascii()
+    ]
 
 
 def _tidy_top(value: Any) -> Any:
-    # An id or a timestamp is checked whole: cutting would make another one of it.
+    # An id or a timestamp is checked whole: cutting or mending would make another one of it.
+    if isinstance(value, str):
+        return value if value.isascii() else _SURROGATE.sub("\0", value)
     if isinstance(value, datetime):
         return value.timestamp()
     return _tidy_number(value) if isinstance(value, (int, float)) else value

@@ -31,7 +31,8 @@ def unix_seconds(value: float | str | None, now: float, latest: int) -> int:
         raise Invalid("timestamp: is not a finite number")
     if value > _LARGEST_NANOSECONDS:
         raise Invalid("timestamp: is too large, in nanoseconds even")
-    seconds = math.floor(_in_seconds(value))
+    # Floor division keeps integers exact: a float has no room for nanoseconds.
+    seconds = int(value // _per_second(value))
     if seconds < MIN_TIMESTAMP:
         raise Invalid(f"timestamp: {_shown(value)} is before 2000-01-01")
     if seconds > latest:
@@ -39,12 +40,12 @@ def unix_seconds(value: float | str | None, now: float, latest: int) -> int:
     return seconds
 
 
-def _in_seconds(value: float) -> float:
+def _per_second(value: float) -> int:
     if value <= _LARGEST_SECONDS:
-        return value
+        return 1
     if value <= _LARGEST_MILLISECONDS:
-        return value / 1_000
-    return value / (1e6 if value <= _LARGEST_MICROSECONDS else 1e9)
+        return 1_000
+    return 1_000_000 if value <= _LARGEST_MICROSECONDS else 1_000_000_000
 
 
 def _shown(value: float) -> str:
