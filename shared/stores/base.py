@@ -224,6 +224,10 @@ class Store(abc.ABC):
         A store may put the removal off while it is small, since no answer holds what has ended.
         """
 
+    def maintain(self) -> bool:
+        """A second or two of upkeep, where a store needs any; returns whether more waits."""
+        return False
+
     @abc.abstractmethod
     def clear(self) -> None:
         """Remove every event; their ids are forgotten with them."""

@@ -1,17 +1,24 @@
-"""The JSONL store: the file is the truth, and every answer is read from it."""
+"""The JSONL store: the file is the truth, and every answer is the file's.
+
+Answers come from the index where there is one (`jsonl_segments`, `jsonl_builder`) and from the
+file's tail where there is none yet (`jsonl_view`); both are put to DuckDB (`jsonl_figures`,
+`jsonl_pages`).
+"""
 
 from __future__ import annotations
 
-import heapq
+import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
+from shared.errors import StoreUnavailable
 from shared.events import Event
+from shared.stores import jsonl_figures, jsonl_pages
 from shared.stores.base import (
     Aggregate,
     Dimension,
@@ -22,16 +29,21 @@ from shared.stores.base import (
     Store,
     StoreStats,
 )
-from shared.stores.fold import fold_aggregate, fold_timeseries
-from shared.stores.jsonl_file import Appender, encode_line
-from shared.stores.jsonl_reader import (
-    Malformed,
-    open_for_reading,
-    read_events,
-    unavailable_where_it_fails,
-)
+from shared.stores.jsonl_builder import IndexPolicy
+from shared.stores.jsonl_engine import Engine, IndexUnreadable
+from shared.stores.jsonl_expiry import Rewrite, ended, is_due
+from shared.stores.jsonl_file import Appender
+from shared.stores.jsonl_reader import open_for_reading, unavailable_where_it_fails
+from shared.stores.jsonl_rows import CREATE_TAIL
+from shared.stores.jsonl_view import Snapshot, View
+
+logger = logging.getLogger(__name__)
 
 ID_WINDOW = 1_000_000
+_TRIES = 4
+_DEFAULT_POLICY = IndexPolicy()
+
+T = TypeVar("T")
 
 
 class JsonlStore(Store):
@@ -48,11 +60,13 @@ class JsonlStore(Store):
         *,
         ttl_seconds: int | None = None,
         clock: Callable[[], float] = time.time,
+        index: IndexPolicy = _DEFAULT_POLICY,
     ) -> None:
         super().__init__(ttl_seconds=ttl_seconds, clock=clock)
         self._path = path
         self._appender = Appender(path, window=ID_WINDOW)
-        self._malformed = Malformed(path)
+        self._engine = Engine(CREATE_TAIL)
+        self._view = View(path, self._engine, index)
 
     def append(self, events: Sequence[Event]) -> int:
         if self.ttl_seconds is not None:
@@ -68,41 +82,45 @@ class JsonlStore(Store):
         order: Order = "desc",
         after: Position | None = None,
     ) -> list[Event]:
-        events: Iterable[Event] = self._select(selection)
-        if after is not None:
-            edge, newest_first = after.key(), order == "desc"
-            events = (e for e in events if (_key(e) < edge if newest_first else _key(e) > edge))
-        pick = heapq.nlargest if order == "desc" else heapq.nsmallest
-        return pick(limit, events, key=_key)
+        wanted = self.alive(selection)
+        return self._ask(
+            lambda snapshot: jsonl_pages.page(snapshot, wanted, limit, order, after), empty=[]
+        )
 
     def scan(self, selection: Selection) -> Iterator[list[Event]]:
         wanted = self.alive(selection)
-        for events in read_events(self._path, self._malformed):
-            if chunk := [event for event in events if wanted.matches(event)]:
-                yield chunk
+        nothing: tuple[int | None, list[tuple[int, int]]] = (None, [])
+        fd, ranges = self._ask(
+            lambda snapshot: (os.dup(snapshot.fd), jsonl_pages.ranges(snapshot, wanted)),
+            empty=nothing,
+        )
+        if fd is None:
+            return
+        try:
+            with unavailable_where_it_fails(self._path):
+                yield from jsonl_pages.events_in(fd, ranges, wanted)
+        finally:
+            os.close(fd)
 
     def aggregate(self, selection: Selection) -> Aggregate:
-        return fold_aggregate(self._select(selection))
+        wanted = self.alive(selection)
+        return self._ask(
+            lambda snapshot: jsonl_figures.aggregate(snapshot, wanted), empty=Aggregate()
+        )
 
     def timeseries(
         self, selection: Selection, edges: Sequence[int], group_by: Dimension | None = None
     ) -> list[Point]:
-        return fold_timeseries(self._select(selection), edges, group_by)
+        wanted = self.alive(selection)
+        return self._ask(
+            lambda snapshot: jsonl_figures.timeseries(snapshot, wanted, edges, group_by), empty=[]
+        )
 
     def stats(self) -> StoreStats:
         horizon = self.horizon()
-        count, oldest, newest = 0, None, None
-        for events in read_events(self._path, self._malformed):
-            times = [event.timestamp for event in events if event.timestamp > horizon]
-            if times:
-                count += len(times)
-                oldest = min(times) if oldest is None else min(oldest, *times)
-                newest = max(times) if newest is None else max(newest, *times)
-        return StoreStats(
-            total_events=count,
-            oldest_timestamp=oldest,
-            newest_timestamp=newest,
-            size_bytes=self._size(),
+        return self._ask(
+            lambda snapshot: jsonl_figures.stats(snapshot, horizon),
+            empty=StoreStats(size_bytes=0),
         )
 
     def ping(self) -> None:
@@ -111,56 +129,55 @@ class JsonlStore(Store):
             os.close(open_for_reading(self._path))
 
     def expire(self) -> int:
-        """Write the file anew without what has ended, where anything has."""
-        horizon = self.horizon()
-        if not any(event.timestamp <= horizon for event in self._all()):
+        """Write the file anew without what has ended, where that is due (`jsonl_expiry`)."""
+        if self.ttl_seconds is None:
             return 0
-        with self._appender.locked():
-            return self._rewrite(self._all(), lambda event: event.timestamp > horizon)
+        return self._ask(self._expire, empty=0)
+
+    def maintain(self) -> bool:
+        """Bring the index closer to the end of the file: about a second's work."""
+        with unavailable_where_it_fails(self._path):
+            return self._view.maintain()
 
     def clear(self) -> None:
-        with self._appender.locked():
-            self._rewrite((), lambda event: False)
-
-    def close(self) -> None:
-        self._appender.close()
-
-    def _rewrite(self, events: Iterable[Event], keep: Callable[[Event], bool]) -> int:
-        """Put a file of the events to keep in this one's place; readers finish with the old one.
-
-        Returns how many were not kept. Where it fails the file stays as it was.
-        """
         fresh = self._path.with_name(self._path.name + ".new")
-        gone = 0
-        try:
-            with open(fresh, "wb") as file:
-                for event in events:
-                    if keep(event):
-                        file.write(encode_line(event))
-                    else:
-                        gone += 1
-                file.flush()
-                os.fsync(file.fileno())
+        with self._appender.locked():
+            fresh.unlink(missing_ok=True)
+            fresh.touch()
             with suppress(FileNotFoundError):
                 shutil.copymode(self._path, fresh)
             self._appender.replace(fresh)
-        except BaseException:
-            fresh.unlink(missing_ok=True)
-            raise
-        return gone
+        self._view.index.keep_only(None)
 
-    def _size(self) -> int:
-        try:
-            return self._path.stat().st_size
-        except FileNotFoundError:
+    def close(self) -> None:
+        self._appender.close()
+        self._view.close()
+        self._engine.close()
+
+    def _expire(self, snapshot: Snapshot) -> int:
+        assert self.ttl_seconds is not None
+        horizon = self.horizon()
+        found = ended(snapshot, horizon)
+        if not is_due(found, size=snapshot.end, horizon=horizon, ttl_seconds=self.ttl_seconds):
             return 0
+        index = self._view.index
+        with index.locked(wait=True):
+            rewrite = Rewrite(self._path, self._appender, self._engine, index, horizon)
+            return found.events if rewrite.run(snapshot) else 0
 
-    def _all(self) -> Iterator[Event]:
-        return chain.from_iterable(read_events(self._path, self._malformed))
+    def _ask(self, question: Callable[[Snapshot], T], *, empty: T) -> T:
+        """The answer from the file as it is now; `empty` where there is no file.
 
-    def _select(self, selection: Selection) -> Iterator[Event]:
-        return chain.from_iterable(self.scan(selection))
-
-
-def _key(event: Event) -> tuple[int, bytes]:
-    return (event.timestamp, event.id.encode())
+        Another process may merge segments or throw the index away while it is read: then it is
+        read again. Where that does not help the index itself is at fault.
+        """
+        reason = ""
+        for attempt in range(_TRIES):
+            try:
+                with unavailable_where_it_fails(self._path), self._view.snapshot() as snapshot:
+                    return empty if snapshot is None else question(snapshot)
+            except IndexUnreadable as error:
+                reason = str(error)
+                if attempt:
+                    self._view.discard(reason)
+        raise StoreUnavailable(f"{self._path}: {reason}")

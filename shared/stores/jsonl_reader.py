@@ -7,7 +7,9 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
@@ -17,7 +19,9 @@ from shared.events import Event
 
 logger = logging.getLogger(__name__)
 
-BLOCK = 4 * 1024 * 1024
+BLOCK = 512 * 1024
+"""What is read and decoded at once. The events of a larger block fall out of the CPU's cache: at
+4 MiB decoding takes half as long again."""
 DECODE_FAILURES = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _events = msgspec.json.Decoder(Event)
@@ -56,41 +60,48 @@ class Malformed:
         self._reported = count
 
 
-def read_events(path: Path, malformed: Malformed) -> Iterator[list[Event]]:
-    """The events of the file as it is now, in chunks, in the file's order.
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """The events of a block of lines, and where in the block each has its line.
 
-    Lines that hold no event are skipped and reported; a last line without its end is not, for it
-    may be on its way. A file that is not there is empty.
+    A line's length counts its newline. `malformed` counts the lines that hold no event.
     """
-    skipped = 0
-    with unavailable_where_it_fails(path):
-        try:
-            fd = open_for_reading(path)
-        except FileNotFoundError:
-            return
-        try:
-            for block in read_lines(fd, 0, os.fstat(fd).st_size):
-                events, failed = _decode_block(block)
-                skipped += failed
-                if events:
-                    yield events
-        finally:
-            os.close(fd)
-    malformed.report(skipped)
+
+    events: list[Event]
+    starts: list[int]
+    lengths: list[int]
+    malformed: int
 
 
-def _decode_block(block: bytes) -> tuple[list[Event], int]:
-    """The events of a block of lines, and the number of whole lines that hold none."""
-    try:
-        return _events.decode_lines(block), 0
-    except DECODE_FAILURES:
-        *lines, rest = block.split(b"\n")
-    lines = [line for line in lines if line.strip()]
-    events = [event for event in map(decode_event, lines) if event is not None]
-    failed = len(lines) - len(events)
-    if rest and (last := decode_event(rest)) is not None:
-        events.append(last)
-    return events, failed
+def decode_block(block: bytes) -> Lines:
+    """The events of a block of lines.
+
+    Blank lines are no fault, and a last line without its end is none, for it may be on its way.
+    """
+    lines = block.split(b"\n")
+    # That many seams of this form: every line is one object, and the decoder can take them all.
+    if not lines[-1] and block.count(b"}\n{") == len(lines) - 2:
+        with suppress(*DECODE_FAILURES):
+            events = _events.decode_lines(block)
+            if len(events) == len(lines) - 1:
+                lengths = [len(line) + 1 for line in lines[:-1]]
+                return Lines(events, list(accumulate(lengths[:-1], initial=0)), lengths, 0)
+    return _decode_each(lines)
+
+
+def _decode_each(lines: list[bytes]) -> Lines:
+    found = Lines([], [], [], 0)
+    malformed, start, last = 0, 0, len(lines) - 1
+    for number, line in enumerate(lines):
+        length = len(line) + (number < last)
+        if (event := decode_event(line)) is not None:
+            found.events.append(event)
+            found.starts.append(start)
+            found.lengths.append(length)
+        elif number < last and line.strip():
+            malformed += 1
+        start += length
+    return replace(found, malformed=malformed)
 
 
 def read_lines(fd: int, start: int, end: int) -> Iterator[bytes]:

@@ -1,0 +1,222 @@
+"""Figures over a snapshot of the JSONL store, in SQL.
+
+Values go in as parameters; the text is put together from constants alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from math import fsum
+from typing import NamedTuple
+
+from shared.stores.base import (
+    Aggregate,
+    Dimension,
+    DimensionValue,
+    Latency,
+    Point,
+    Selection,
+    StoreStats,
+)
+from shared.stores.fold import point_order
+from shared.stores.jsonl_view import Part, Snapshot
+
+_FURTHEST = 2**62
+
+_SUMS = (
+    "count(*), count(*) FILTER (success), count(*) FILTER (NOT success),"
+    " coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),"
+    " coalesce(sum(cached_tokens), 0), coalesce(sum(reasoning_tokens), 0),"
+    " coalesce(fsum(duration_ms), 0.0),"
+    " coalesce(fsum(tokens_per_second), 0.0), count(tokens_per_second),"
+    " coalesce(fsum(total_cost), 0.0), count(total_cost)"
+)
+
+
+class _Sums(NamedTuple):
+    requests: int
+    succeeded: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    duration_ms: float
+    rates: float
+    rated: int
+    cost: float
+    priced: int
+
+
+class Chosen:
+    """The rows of a selection: a FROM and a WHERE clause, and their named parameters."""
+
+    def __init__(self, parts: Sequence[Part], selection: Selection) -> None:
+        files = [part.path for part in parts if part.path is not None]
+        sources = ["SELECT * FROM read_parquet($files)"] if files else []
+        if len(files) < len(parts) or not parts:
+            sources.append("SELECT * FROM tail")
+        condition, self.parameters = condition_of(selection)
+        if files:
+            self.parameters["files"] = files
+        self.sql = f"FROM ({' UNION ALL '.join(sources)}) WHERE {condition}"
+
+
+def condition_of(selection: Selection) -> tuple[str, dict[str, object]]:
+    """The selection as a condition on rows, and its named parameters."""
+    conditions = ["timestamp BETWEEN $start AND $end"]
+    parameters: dict[str, object] = {
+        "start": max(selection.start, -_FURTHEST),
+        "end": min(selection.end, _FURTHEST),
+    }
+    for name, values in selection.filters.items():
+        wanted = {f"{name}_{n}": value for n, value in enumerate(values) if value is not None}
+        parameters |= wanted
+        among = ", ".join(f"${each}" for each in wanted)
+        condition = f"{name} IN ({among})" if wanted else "false"
+        conditions.append(f"({condition} OR {name} IS NULL)" if None in values else condition)
+    return " AND ".join(conditions), parameters
+
+
+def aggregate(snapshot: Snapshot, selection: Selection) -> Aggregate:
+    """The aggregate of the selection."""
+    chosen = Chosen(snapshot.parts_of(selection.start, selection.end), selection)
+    rows = snapshot.session.rows(
+        f"SELECT model, endpoint, backend, {_SUMS} {chosen.sql} GROUP BY ALL", chosen.parameters
+    )
+    found = [(row[:3], _Sums(*row[3:])) for row in rows]
+    total = _totals([sums for _, sums in found])
+    cost: dict[str, list[float]] = {}
+    for (model, endpoint, backend), sums in found:
+        _count(total.models_used, model, sums.requests)
+        _count(total.endpoints_hit, endpoint, sums.requests)
+        _count(total.backends_used, backend, sums.requests)
+        if model is not None and sums.priced:
+            cost.setdefault(model, []).append(sums.cost)
+    total.cost_by_model = {model: fsum(costs) for model, costs in cost.items()}
+    if found:
+        total.latency_ms = _latencies(snapshot, chosen.sql, chosen.parameters)[()]
+    return total
+
+
+def _totals(sums: Sequence[_Sums]) -> Aggregate:
+    total = Aggregate(
+        total_requests=sum(each.requests for each in sums),
+        successful_requests=sum(each.succeeded for each in sums),
+        failed_requests=sum(each.failed for each in sums),
+        total_input_tokens=sum(each.input_tokens for each in sums),
+        total_output_tokens=sum(each.output_tokens for each in sums),
+        total_cached_tokens=sum(each.cached_tokens for each in sums),
+        total_reasoning_tokens=sum(each.reasoning_tokens for each in sums),
+        total_cost=fsum(each.cost for each in sums),
+        unpriced_requests=sum(each.requests - each.priced for each in sums),
+    )
+    if total.total_requests:
+        total.avg_duration_ms = fsum(each.duration_ms for each in sums) / total.total_requests
+    if rated := sum(each.rated for each in sums):
+        total.avg_tokens_per_second = fsum(each.rates for each in sums) / rated
+    return total
+
+
+def _count(counts: dict[str, int], name: str | None, more: int) -> None:
+    if name is not None:
+        counts[name] = counts.get(name, 0) + more
+
+
+def timeseries(
+    snapshot: Snapshot, selection: Selection, edges: Sequence[int], group_by: Dimension | None
+) -> list[Point]:
+    """The points of the selection, in the contract's order."""
+    if len(edges) < 2:
+        return []
+    inside = replace(
+        selection,
+        start=max(selection.start, edges[0]),
+        end=min(selection.end, edges[-1] - 1),
+    )
+    chosen = Chosen(snapshot.parts_of(inside.start, inside.end), inside)
+    slotted, slots = _slotted(chosen.sql, edges)
+    parameters = chosen.parameters | slots
+    keys = ["slot", group_by] if group_by else ["slot"]
+    rows = snapshot.session.rows(
+        f"SELECT {', '.join(keys)}, {_SUMS} {slotted} GROUP BY ALL", parameters
+    )
+    latencies = _latencies(snapshot, slotted, parameters, keys)
+    points = []
+    for row in rows:
+        key, sums = row[: len(keys)], _Sums(*row[len(keys) :])
+        point = _point(sums, latencies[key])
+        point.start, point.group = edges[key[0]], key[1] if group_by else None
+        points.append(point)
+    return sorted(points, key=point_order)
+
+
+def _slotted(chosen: str, edges: Sequence[int]) -> tuple[str, dict[str, object]]:
+    """A FROM clause of the rows with `slot`, the number of their bucket, and its parameters."""
+    width = edges[1] - edges[0]
+    if all(after - before == width for before, after in pairwise(edges)):
+        slot = "(timestamp - $first) // $width"
+        return f"FROM (SELECT *, {slot} AS slot {chosen})", {"first": edges[0], "width": width}
+    buckets = "SELECT unnest($edges::BIGINT[]) AS edge, unnest($slots::BIGINT[]) AS slot"
+    joined = f"(SELECT * {chosen}) ASOF JOIN ({buckets}) ON timestamp >= edge"
+    return f"FROM {joined}", {"edges": list(edges), "slots": list(range(len(edges)))}
+
+
+def _point(sums: _Sums, latency: Latency) -> Point:
+    return Point(
+        start=0,
+        requests=sums.requests,
+        successful_requests=sums.succeeded,
+        failed_requests=sums.failed,
+        input_tokens=sums.input_tokens,
+        output_tokens=sums.output_tokens,
+        cost=sums.cost,
+        unpriced_requests=sums.requests - sums.priced,
+        avg_duration_ms=sums.duration_ms / sums.requests,
+        latency_ms=latency,
+    )
+
+
+def _latencies(
+    snapshot: Snapshot, rows: str, parameters: dict[str, object], keys: Sequence[str] = ()
+) -> dict[tuple[DimensionValue, ...], Latency]:
+    """The percentiles of each combination of `keys`.
+
+    Each is the longest duration of the bucket that has the wanted rank: a real one, and at most
+    LATENCY_STEP above that rank's. Unlike quantile_disc this takes no memory for each row.
+    """
+    named = "".join(f"{key}, " for key in keys)
+    partition = f"PARTITION BY {', '.join(keys)}" if keys else ""
+    at = ", ".join(
+        f"min(longest) FILTER (reached >= (total * {percent} + 99) // 100)"
+        for percent in (50, 90, 95, 99)
+    )
+    found = snapshot.session.rows(
+        f"WITH buckets AS (SELECT {named} latency_bucket, count(*) AS requests,"
+        f" max(duration_ms) AS longest {rows} GROUP BY ALL),"
+        f" ranked AS (SELECT *, sum(requests) OVER ({partition} ORDER BY latency_bucket)"
+        f" AS reached, sum(requests) OVER ({partition}) AS total FROM buckets)"
+        f" SELECT {named} {at}, max(longest) FROM ranked GROUP BY ALL",
+        parameters,
+    )
+    return {
+        row[: len(keys)]: Latency(p50=p50, p90=p90, p95=p95, p99=p99, max=longest)
+        for row in found
+        for p50, p90, p95, p99, longest in [row[len(keys) :]]
+    }
+
+
+def stats(snapshot: Snapshot, horizon: int) -> StoreStats:
+    """What has not ended, of the whole file."""
+    chosen = Chosen(snapshot.parts, Selection(start=horizon + 1, end=_FURTHEST))
+    ((count, oldest, newest),) = snapshot.session.rows(
+        f"SELECT count(*), min(timestamp), max(timestamp) {chosen.sql}", chosen.parameters
+    )
+    return StoreStats(
+        total_events=count,
+        oldest_timestamp=oldest,
+        newest_timestamp=newest,
+        size_bytes=snapshot.size,
+    )
