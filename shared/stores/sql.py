@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -48,6 +49,7 @@ EXPIRE_CHUNK = 5_000
 EDGE_CHUNK = 20_000
 MERGE_CHUNK = 32
 _TRIES = 8
+_MOST_BRANCHES = 20
 _AGGREGATED: tuple[Dimension, ...] = ("model", "endpoint", "backend")
 _LAST_SECOND = 253_402_300_799
 
@@ -145,15 +147,18 @@ class SqlStore(Store):
     def _query(
         self, selection: Selection, limit: int, order: Order, after: Position | None
     ) -> list[Event]:
-        chosen = sa.select(*_EVENT).where(*self._matching(self.alive(selection)))
         ascending = order == "asc"
-        if after is not None:
-            chosen = chosen.where(self._dialect.beyond(after, ascending=ascending))
-        for column in (events.c.timestamp, events.c.id):
-            chosen = chosen.order_by(column if ascending else column.desc())
+        past = [] if after is None else [self._dialect.beyond(after, ascending=ascending)]
+        branches = [
+            _first(sa.select(*_EVENT).where(*self._matching(each), *past), limit, ascending)
+            for each in _one_value_each(self.alive(selection))
+        ]
+        chosen = branches[0]
+        if len(branches) > 1:
+            parts = [sa.select(branch.subquery()) for branch in branches]
+            chosen = _first(sa.select(sa.union_all(*parts).subquery()), limit, ascending)
         with self._engine.connect() as connection:
-            rows = connection.execute(chosen.limit(limit)).all()
-        return [event_of(tuple(row)) for row in rows]
+            return [event_of(tuple(row)) for row in connection.execute(chosen)]
 
     def _matching(self, wanted: Selection) -> list[sa.ColumnElement[bool]]:
         conditions: list[sa.ColumnElement[bool]] = [
@@ -171,7 +176,7 @@ class SqlStore(Store):
         same = column == present[0] if len(present) == 1 else column.in_(present)
         if None in values:
             return [sa.or_(column.is_(None), same) if present else column.is_(None)]
-        if name in INDEXED and present:
+        if name in INDEXED and present and isinstance(present[0], str):
             return [same, *self._dialect.prefix_matches(column, present)]
         return [same]
 
@@ -286,8 +291,7 @@ class SqlStore(Store):
             touched.update(places)
             if count < EXPIRE_CHUNK:
                 break
-        partly = [place for place in touched if place.start + place.grain > horizon + 1]
-        self._merge(partly, fully=True)
+        self._merge([place for place in touched if not place.ended(horizon)], fully=True)
         self._drop_ended(horizon)
         self._merge(self._tally.take_due())
         return gone
@@ -361,3 +365,26 @@ class SqlStore(Store):
                 with self._dialect.alone(self._engine) as connection:
                     upgrade(connection)
                 self._migrated = True
+
+
+def _first(chosen: sa.Select[Any], limit: int, ascending: bool) -> sa.Select[Any]:
+    """The first rows in the order of events."""
+    time, event_id = chosen.selected_columns["timestamp"], chosen.selected_columns["id"]
+    if ascending:
+        return chosen.order_by(time, event_id).limit(limit)
+    return chosen.order_by(time.desc(), event_id.desc()).limit(limit)
+
+
+def _one_value_each(wanted: Selection) -> list[Selection]:
+    """`wanted` as selections of one value of an indexed dimension each.
+
+    An index holds the events of one value in the order of time; those of several would be sorted.
+    """
+    for name in INDEXED:
+        values = wanted.filters.get(name, frozenset())
+        if 1 < len(values) <= _MOST_BRANCHES:
+            return [
+                replace(wanted, filters={**wanted.filters, name: frozenset([value])})
+                for value in sorted(values, key=repr)
+            ]
+    return [wanted]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from shared.stores.base import Dimension, DimensionValue
 from shared.stores.histogram import buckets_of
-from shared.stores.rollup import COUNTS, SUMS
+from shared.stores.rollup import COUNTS, SUMS, Span
 
 TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 COUNTERS = (*COUNTS, *(f"{name}_high" for name in TOKENS))
@@ -169,6 +169,12 @@ class Cells:
             Histograms.join([part.histograms for part in parts], [len(part) for part in parts]),
         )
 
+    def within(self, spans: Sequence[Span]) -> Cells:
+        """The cells that start in one of the spans, which ascend and don't overlap."""
+        edges = [edge for span in spans for edge in (span.start, span.stop)]
+        kept = np.searchsorted(edges, self.start, side="right") % 2 == 1
+        return self if kept.all() else self._at(np.nonzero(kept)[0], kept)
+
     def where(self, filters: Mapping[Dimension, frozenset[DimensionValue]]) -> Cells:
         """The cells that match; each filter's dimension must be known."""
         if not filters:
@@ -219,13 +225,14 @@ class Cells:
         """`regrouped` to whole `grain` seconds."""
         return self.regrouped(dimensions, self.start // grain * grain)
 
-    def by_start(self) -> Iterator[tuple[int, Cells]]:
-        """The cells of each start; they must be ordered by it."""
-        first = _firsts(self.start).tolist()
+    def by_block(self, block: int) -> Iterator[tuple[int, Cells]]:
+        """The cells of each `block` seconds; they must be ordered by start."""
+        blocks = self.start // block * block
+        first = _firsts(blocks).tolist()
         edges = np.searchsorted(self.histograms.cell, [*first, len(self)]).tolist()
         cuts = zip(pairwise([*first, len(self)]), pairwise(edges), strict=True)
         for (here, there), (low, high) in cuts:
-            yield int(self.start[here]), self._slice(slice(here, there), slice(low, high))
+            yield int(blocks[here]), self._slice(slice(here, there), slice(low, high))
 
     def _slice(self, cells: slice, buckets: slice) -> Cells:
         return Cells(

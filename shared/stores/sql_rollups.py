@@ -19,7 +19,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from shared.stores.base import Dimension, DimensionValue
-from shared.stores.rollup import CUBES, HOUR, Cube, Span
+from shared.stores.rollup import CUBES, DAY, HOUR, MINUTE, Cube, Span
 from shared.stores.sql_cells import Cells, Ints, part_of
 from shared.stores.sql_schema import rollups
 from shared.stores.sql_segments import pack, unpack
@@ -32,9 +32,12 @@ KEPT: tuple[Cube, ...] = tuple(
 )
 """A day of everything would be rewritten all day long; its hours are read as fast."""
 
+BLOCKS = {MINUTE: HOUR, HOUR: DAY, DAY: DAY}
+"""How many seconds of a grain's cells lie together. A minute by itself may hold a few events."""
+
 MERGE_AT = 16
 QUIET_SECONDS = 30.0
-_SPANS_AT_ONCE = 50
+_RANGES_AT_ONCE = 50
 _ENOUGH = 200_000
 
 Filters = Mapping[Dimension, frozenset[DimensionValue]]
@@ -45,8 +48,12 @@ class Place(NamedTuple):
 
     cube: str
     grain: int
-    start: int
+    block: int
     part: int
+
+    def ended(self, horizon: int) -> bool:
+        """Whether all of its time has ended."""
+        return self.block + BLOCKS[self.grain] <= horizon + 1
 
 
 _PLACE = [rollups.c[name] for name in Place._fields]
@@ -71,34 +78,48 @@ def _placed(cells: Cells) -> Iterator[tuple[Place, Cells]]:
         summed = cells
         for grain in reversed(cube.grains):
             summed = summed.coarser(cube.dimensions, grain)
-            for start, each in summed.by_start():
+            for block, each in summed.by_block(BLOCKS[grain]):
                 parts = each.parts("api_key_id", PARTS) if cube.name == PARTED else [(0, each)]
                 for part, piece in parts:
-                    yield Place(cube.name, grain, start, part), piece
+                    yield Place(cube.name, grain, block, part), piece
 
 
 def _row(place: Place, cells: Cells) -> dict[str, Any]:
-    return {**place._asdict(), "segment": secrets.randbits(63), "cells": pack(cells)}
+    return {**place._asdict(), "segment": secrets.randbits(63), "cells": pack(cells, place.block)}
 
 
-def read(connection: sa.Connection, cube: Cube, spans: Sequence[Span], filters: Filters) -> Any:
-    """Yields the cells of a cube that lie within `spans`; filters are left to the reader."""
-    cells = sa.select(rollups.c.start, rollups.c.cells).where(rollups.c.cube == cube.name)
+def read(
+    connection: sa.Connection, cube: Cube, spans: Sequence[Span], filters: Filters
+) -> Iterator[Cells]:
+    """The cells of a cube that lie within `spans`; most of what filters leave out is not read."""
+    chosen = sa.select(rollups.c.block, rollups.c.cells).where(rollups.c.cube == cube.name)
     if cube.name == PARTED and "api_key_id" in filters:
         parts = {part_of(value, PARTS) for value in filters["api_key_id"]}
-        cells = cells.where(rollups.c.part.in_(sorted(parts)))
-    for some in _in_chunks([span for span in spans if span.grain], _SPANS_AT_ONCE):
-        for start, data in connection.execute(cells.where(sa.or_(*map(_within, some)))):
-            yield unpack(data, cube, start)
+        chosen = chosen.where(rollups.c.part.in_(sorted(parts)))
+    for grain in cube.grains:
+        wanted = [span for span in spans if span.grain == grain]
+        blocks = _blocks(wanted, BLOCKS[grain])
+        for at in range(0, len(blocks), _RANGES_AT_ONCE):
+            ranges = sa.or_(*map(_between, blocks[at : at + _RANGES_AT_ONCE]))
+            rows = connection.execute(chosen.where(rollups.c.grain == grain, ranges))
+            for block, data in rows:
+                yield unpack(data, cube, block).within(wanted)
 
 
-def _in_chunks(spans: Sequence[Span], size: int) -> Iterator[Sequence[Span]]:
-    return (spans[at : at + size] for at in range(0, len(spans), size))
+def _blocks(spans: Sequence[Span], size: int) -> list[tuple[int, int]]:
+    """The first and the last block of each run of blocks that spans lie in."""
+    runs: list[tuple[int, int]] = []
+    for span in spans:
+        first, last = span.start // size * size, (span.stop - 1) // size * size
+        if runs and first <= runs[-1][1] + size:
+            runs[-1] = (runs[-1][0], last)
+        else:
+            runs.append((first, last))
+    return runs
 
 
-def _within(span: Span) -> sa.ColumnElement[bool]:
-    start = rollups.c.start
-    return (rollups.c.grain == span.grain) & (start >= span.start) & (start < span.stop)
+def _between(run: tuple[int, int]) -> sa.ColumnElement[bool]:
+    return rollups.c.block.between(*run)
 
 
 class Adder:
@@ -195,7 +216,7 @@ def _replace(
     connection: sa.Connection, place: Place, segments: Sequence[tuple[int, bytes]]
 ) -> None:
     cube = next(cube for cube in KEPT if cube.name == place.cube)
-    joined = Cells.join([unpack(data, cube, place.start) for _, data in segments])
+    joined = Cells.join([unpack(data, cube, place.block) for _, data in segments])
     summed = joined.regrouped(cube.dimensions, joined.start)
     if len(segments) == 1 and len(summed) == len(joined):
         return
@@ -210,14 +231,14 @@ def _at(place: Place) -> sa.ColumnElement[bool]:
 
 
 def places_before(connection: sa.Connection, stop: int, *, limit: int) -> list[Place]:
-    """Up to `limit` places of cells that lie wholly before `stop`."""
+    """Up to `limit` places of each grain that lie wholly before `stop`."""
     found: list[Place] = []
     for cube in KEPT:
         for grain in cube.grains:
             chosen = (
                 sa.select(*_PLACE)
                 .where(rollups.c.cube == cube.name, rollups.c.grain == grain)
-                .where(rollups.c.start <= stop - grain)
+                .where(rollups.c.block <= stop - BLOCKS[grain])
                 .distinct()
                 .limit(limit)
             )

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 
 from shared.events import MAX_ID, MAX_TEXT
+from shared.stores.base import Dimension
 
 PREFIX_LENGTH = 100
 """How much of a long text an index holds; PostgreSQL and MySQL bound the size of its entries."""
@@ -68,15 +69,15 @@ events = sa.Table(
 )
 sa.Index("analytics_events_time", events.c.timestamp, events.c.id)
 
-INDEXED = ("api_key_id", "model", "endpoint")
-"""Dimensions with an index, the most telling first. On PostgreSQL it is of `left(…)`."""
+INDEXED: tuple[Dimension, ...] = ("api_key_id", "model", "endpoint", "status_code")
+"""Dimensions with an index, the most telling first. Of text it holds `PREFIX_LENGTH`."""
 
 rollups = sa.Table(
     "analytics_rollups",
     metadata,
-    sa.Column("cube", sa.String(16).with_variant(mysql.VARBINARY(16), "mysql"), primary_key=True),
+    sa.Column("cube", ExactText(16), primary_key=True),
     sa.Column("grain", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("start", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("block", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("part", sa.SmallInteger, primary_key=True, autoincrement=False),
     sa.Column("segment", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("cells", Bytes, nullable=False),

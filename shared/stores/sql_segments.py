@@ -1,4 +1,4 @@
-"""A segment: packed cells of one cube, one grain and one start, as one value of a database row.
+"""A segment: packed cells of one cube, one grain and one block of time, as one value of a row.
 
 Appending writes new segments and changes none, so writers never wait for one another; what several
 segments hold is added up when they are read, and now and then they are replaced by their sum.
@@ -23,6 +23,7 @@ _VERSION = 1
 
 class _Packed(msgspec.Struct, array_like=True):
     version: int
+    starts: bytes
     values: list[list[str | int | bool | None]]
     codes: bytes
     counters: bytes
@@ -36,10 +37,11 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Packed)
 
 
-def pack(cells: Cells) -> bytes:
-    """Cells of one start as bytes; the start and the cube are the row's to know."""
+def pack(cells: Cells, block: int) -> bytes:
+    """Cells of the block that starts at `block`; it and the cube are the row's to know."""
     packed = _Packed(
         version=_VERSION,
+        starts=_bytes(cells.start - block, "<u4"),
         values=[column.values for column in cells.columns.values()],
         codes=_bytes([column.codes for column in cells.columns.values()], "<u4"),
         counters=_bytes(cells.counters, "<i8"),
@@ -51,7 +53,7 @@ def pack(cells: Cells) -> bytes:
     return zstandard.ZstdCompressor(level=1).compress(_encoder.encode(packed))
 
 
-def unpack(data: bytes, cube: Cube, start: int) -> Cells:
+def unpack(data: bytes, cube: Cube, block: int) -> Cells:
     """The cells of a segment of `cube`."""
     packed = _decoder.decode(zstandard.decompress(data))
     if packed.version != _VERSION:
@@ -61,7 +63,7 @@ def unpack(data: bytes, cube: Cube, start: int) -> Cells:
     codes = np.frombuffer(packed.codes, dtype="<u4").astype(np.int64).reshape(-1, size)
     values: list[list[DimensionValue]] = packed.values
     return Cells(
-        np.full(size, start, dtype=np.int64),
+        np.frombuffer(packed.starts, dtype="<u4").astype(np.int64) + block,
         {name: Column(values[n], codes[n]) for n, name in enumerate(cube.dimensions)},
         counters,
         np.frombuffer(packed.sums, dtype="<f8").reshape(-1, size),

@@ -34,6 +34,7 @@ def upgrade() -> None:
     _create_index("analytics_events_time", ["timestamp", "id"])
     for name in ("api_key_id", "model", "endpoint"):
         _create_index(f"analytics_events_{name}", [_prefix(name), "timestamp"], prefix_of=name)
+    _create_index("analytics_events_status_code", ["status_code", "timestamp"])
     if op.get_bind().dialect.name == "postgresql":
         # Segments are compressed already.
         op.execute(f"ALTER TABLE {ROLLUPS} ALTER COLUMN cells SET STORAGE EXTERNAL")
@@ -69,11 +70,9 @@ def _create_events() -> None:
 def _create_rollups() -> None:
     op.create_table(
         ROLLUPS,
-        sa.Column(
-            "cube", sa.String(16).with_variant(mysql.VARBINARY(16), "mysql"), primary_key=True
-        ),
+        sa.Column("cube", _text(16), primary_key=True),
         sa.Column("grain", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("start", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("block", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("part", sa.SmallInteger, primary_key=True, autoincrement=False),
         sa.Column("segment", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("cells", _bytes(), nullable=False),
