@@ -13,6 +13,7 @@ from tests.traces import REQUESTS, replay_with_a_crash, require_traces
 
 STORES = {
     "jsonl": {"JSONL_PATH": "{folder}/store.jsonl"},
+    "sqlite": {"SLED_PATH": "{folder}/store.db"},
 }
 
 
