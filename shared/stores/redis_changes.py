@@ -3,63 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
 from shared.events import Event
 from shared.stores.base import DIMENSIONS, DimensionValue
-from shared.stores.redis_layout import (
-    CUBES,
-    SECONDS,
-    Keys,
-    cell_field,
-    index_field,
-    pack_event,
-    pack_summary,
-)
-from shared.stores.rollup import DAY, HOUR, Cell, Summary, summarise, values_of
+from shared.stores.redis_layout import SECONDS, Block, Keys, blocks_of, index_field, pack_event
+from shared.stores.redis_rollups import new_id, segments_of
+from shared.stores.rollup import HOUR, values_of
+from shared.stores.sql_rollups import Place
 
 
-def _encode(change: list[Any]) -> bytes:
-    # Redis' own cmsgpack knows no bin type, only strings; msgspec would write bytes as bin.
-    packed: bytes = msgpack.packb(change, use_bin_type=False)
-    return packed
+class Change(NamedTuple):
+    """What the script is told, and the places of the cells that it changes."""
+
+    packed: bytes
+    places: list[Place]
 
 
-GRACE = DAY
-"""Seconds by which Redis itself drops a key after all in it has ended, should nobody else. It is
-the coarsest grain: when events go in that way, every cell they are in has ended as well."""
-
-
-def additions(keys: Keys, events: Sequence[Event], ttl_seconds: int | None) -> bytes:
-    """The change that stores `events`, for the script."""
+def additions(keys: Keys, events: Sequence[Event]) -> Change:
+    """The change that stores `events`."""
     hours = _by_hour(events)
-    cells = summarise(events, cubes=CUBES)
-    lasting = {} if ttl_seconds is None else _lasting(keys, hours, cells, ttl_seconds + GRACE)
-    return _encode(
-        [
-            [event.id for event in events],
-            [event.timestamp for event in events],
-            [_hour(keys, hour, of_hour, adding=True) for hour, of_hour in hours.items()],
-            _cells(keys, cells),
-            list(lasting.items()),
-        ]
-    )
+    entries = [(event.id, event.timestamp) for event in events]
+    return _change(keys, entries, hours, segments_of(events), adding=True)
 
 
-def removals(keys: Keys, entries: Sequence[tuple[bytes, int]], events: Sequence[Event]) -> bytes:
+def removals(keys: Keys, entries: Sequence[tuple[bytes, int]], events: Sequence[Event]) -> Change:
     """The change that takes `entries` of the timeline away; `events` are those still stored."""
     hours: dict[int, list[Event]] = {at - at % HOUR: [] for _, at in entries}
     hours.update(_by_hour(events))
-    return _encode(
-        [
-            [event_id.decode() for event_id, _ in entries],
-            [timestamp for _, timestamp in entries],
-            [_hour(keys, hour, of_hour, adding=False) for hour, of_hour in hours.items()],
-            _cells(keys, summarise(events, -1, cubes=CUBES)),
-        ]
-    )
+    named = [(event_id.decode(), timestamp) for event_id, timestamp in entries]
+    return _change(keys, named, hours, segments_of(events, -1), adding=False)
+
+
+def _change(
+    keys: Keys,
+    entries: Sequence[tuple[str, int]],
+    hours: dict[int, list[Event]],
+    segments: dict[Place, bytes],
+    *,
+    adding: bool,
+) -> Change:
+    change = [
+        [event_id for event_id, _ in entries],
+        [timestamp for _, timestamp in entries],
+        [_hour(keys, hour, events, adding=adding) for hour, events in hours.items()],
+        _blocks(keys, hours, segments),
+    ]
+    # Redis' own cmsgpack knows no bin type, only strings.
+    packed: bytes = msgpack.packb(change, use_bin_type=False)
+    return Change(packed, list(segments))
 
 
 def _by_hour(events: Sequence[Event]) -> dict[int, list[Event]]:
@@ -96,24 +90,13 @@ def _index(hour: int, events: list[Event]) -> dict[bytes, bytes]:
     }
 
 
-def _cells(keys: Keys, cells: dict[Cell, Summary]) -> list[tuple[str, list[bytes], list[bytes]]]:
-    """Key, fields and changes of each hash of cells."""
-    hashes: dict[tuple[str, int, int], tuple[str, list[bytes], list[bytes]]] = {}
-    for cell, summary in cells.items():
-        place = (cell.cube.name, cell.grain, cell.start)
-        found = hashes.get(place)
-        if found is None:
-            found = hashes[place] = (keys.cells(cell.cube, cell.grain, cell.start), [], [])
-        found[1].append(cell_field(cell.values))
-        found[2].append(pack_summary(summary))
-    return list(hashes.values())
-
-
-def _lasting(
-    keys: Keys, hours: dict[int, list[Event]], cells: dict[Cell, Summary], seconds: int
-) -> dict[str, int]:
-    """When Redis itself drops each key, in Unix seconds: `seconds` after the end of its time."""
-    ends = {keys.cells(c.cube, c.grain, c.start): c.start + c.grain + seconds for c in cells}
-    for hour in hours:
-        ends[keys.events(hour)] = ends[keys.index(hour)] = hour + HOUR + seconds
-    return ends
+def _blocks(keys: Keys, hours: dict[int, list[Event]], segments: dict[Place, bytes]) -> list[Any]:
+    """For each block: its start and stop, all its keys, and key, id and segment of what is new."""
+    added: dict[Block, list[Any]] = {block: [] for hour in hours for block in blocks_of(hour)}
+    for place, segment in segments.items():
+        block = Block(place.cube, place.grain, place.block)
+        added[block] += (keys.cells(place), new_id(), segment)
+    return [
+        [block.start, block.stop, [keys.cells(place) for place in block.places()], new]
+        for block, new in added.items()
+    ]

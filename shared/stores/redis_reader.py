@@ -76,15 +76,13 @@ class Reader:
     def fetch(self, entries: Sequence[Entry]) -> list[Event]:
         """The events of `entries`, in their order; those that have gone meanwhile are left out."""
         commands: list[Command] = []
-        ids: list[bytes] = []
         for hour, of_hour in groupby(entries, key=lambda entry: entry[1] - entry[1] % HOUR):
-            wanted = [event_id for event_id, _ in of_hour]
-            commands.append(("HMGET", self._keys.events(hour), *wanted))
-            ids += wanted
+            ids = [event_id for event_id, _ in of_hour]
+            commands.append(("HMGET", self._keys.events(hour), *ids))
         packed = [value for reply in self._server.pipeline(commands) for value in reply]
         return [
-            unpack_event(event_id, value)
-            for event_id, value in zip(ids, packed, strict=True)
+            unpack_event(event_id, timestamp, value)
+            for (event_id, timestamp), value in zip(entries, packed, strict=True)
             if value is not None
         ]
 
@@ -121,47 +119,55 @@ class Reader:
         self, selection: Selection, start: int, end: int, order: Order
     ) -> Iterator[tuple[int, int] | list[int]]:
         """Where the index says that matching events may be, in `order`: ranges, or seconds."""
-        hours = self.hours(start, end)
-        if order == "desc":
-            hours.reverse()
         waiting: list[int] = []
-        limit = _FIRST
-        for at in range(0, len(hours), _HOURS):
-            for hour, size, seconds in self._candidates(selection, hours[at : at + _HOURS]):
-                found = sorted(
-                    (second for second in seconds if start <= second <= end),
-                    reverse=order == "desc",
-                )
-                if len(found) * _SPARSE < size:
-                    waiting += found
-                if waiting and (len(waiting) >= limit or len(found) * _SPARSE >= size):
-                    yield waiting
-                    waiting, limit = [], CHUNK
-                if found and len(found) * _SPARSE >= size:
-                    yield max(start, hour), min(end, hour + HOUR - 1)
+        most = _FIRST
+        for hour, seconds in self._candidates(selection, start, end, order):
+            if seconds is not None:
+                within = [second for second in seconds if start <= second <= end]
+                waiting += sorted(within, reverse=order == "desc")
+            if waiting and (seconds is None or len(waiting) >= most):
+                yield waiting
+                waiting, most = [], CHUNK
+            if seconds is None:
+                yield max(start, hour), min(end, hour + HOUR - 1)
         if waiting:
             yield waiting
 
     def _candidates(
-        self, selection: Selection, hours: Sequence[int]
-    ) -> Iterator[tuple[int, int, set[int]]]:
-        """For each hour the number of its events, and the seconds that every filter has."""
+        self, selection: Selection, start: int, end: int, order: Order
+    ) -> Iterator[tuple[int, set[int] | None]]:
+        """For each hour the seconds that every filter has, or None: better read it whole."""
         fields = [
             [index_field(name, value) for value in values]
             for name, values in selection.filters.items()
         ]
         if not all(fields):
             return
+        hours = self.hours(start, end)
+        if order == "desc":
+            hours.reverse()
+        at, count = 0, 1
+        while some := hours[at : at + count]:
+            replies = iter(self._server.pipeline(self._questions(some, fields)))
+            for hour in some:
+                size = next(replies)
+                yield hour, _seconds(hour, size, [next(replies) for _ in fields])
+            at, count = at + count, min(4 * count, _HOURS)
+
+    def _questions(self, hours: Sequence[int], fields: Sequence[Sequence[bytes]]) -> list[Command]:
         commands: list[Command] = []
         for hour in hours:
             commands.append(("HLEN", self._keys.events(hour)))
             commands += [("HMGET", self._keys.index(hour), *some) for some in fields]
-        replies = iter(self._server.pipeline(commands))
-        for hour in hours:
-            size = next(replies)
-            each = [b"".join(value for value in next(replies) if value) for _ in fields]
-            seconds = set.intersection(*(seconds_of(hour, packed) for packed in each))
-            yield hour, size, seconds
+        return commands
+
+
+def _seconds(hour: int, size: int, found: Sequence[Sequence[bytes | None]]) -> set[int] | None:
+    """The seconds of an hour of `size` events that are in every one of `found`."""
+    packed = [b"".join(value for value in values if value) for values in found]
+    if _SPARSE * min(map(len, packed)) // 2 >= size:
+        return None
+    return set.intersection(*(seconds_of(hour, each) for each in packed))
 
 
 def _key(entry: Entry) -> tuple[int, bytes]:

@@ -6,7 +6,8 @@ does not undo what a script has written.
 `CHANGE` adds events or takes them out, with their index and their cells. Which events, and what
 they change, is worked out by the caller beforehand; the script first makes sure that this is still
 so, and else does nothing. `PAGE` reads ids in the order of events.
-`CLEAR` begins a new generation, `FORGET` says that the old ones are gone.
+`REPLACE` puts the sum of
+segments in their place. `CLEAR` begins a new generation, `FORGET` says that the old ones are gone.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from __future__ import annotations
 CHANGE = """
 -- KEYS: generation, timeline, hours, lasting
 -- ARGV: the generation that the caller knows, 'add' or 'remove', seconds to live or '', changes
-local adding, ttl = ARGV[2] == 'add', tonumber(ARGV[3])
+local adding = ARGV[2] == 'add'
+-- Redis itself drops a key a day after all in it has ended. No block of cells is longer than that:
+-- when events go in this way, every block they are in has ended too.
+local lasting = adding and ARGV[3] ~= '' and tonumber(ARGV[3]) + 86400
 local change = cmsgpack.unpack(ARGV[4])
 local ids, timestamps = change[1], change[2]
-local find, sub, byte, char = string.find, string.sub, string.byte, string.char
+local find, sub = string.find, string.sub
 
 if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then return 0 end
 for i = 1, #ids, 1000 do
@@ -77,39 +81,16 @@ local function remove_seconds(old, seconds)
   if left ~= '' then return left end
 end
 
-local function compact(histogram)
-  local counts, parts = {}, {}
-  for i = 1, #histogram, 6 do
-    local bucket, count = struct.unpack('<Hi4', histogram, i)
-    counts[bucket] = (counts[bucket] or 0) + count
-  end
-  for bucket, count in pairs(counts) do
-    if count ~= 0 then parts[#parts + 1] = struct.pack('<Hi4', bucket, count) end
-  end
-  return table.concat(parts)
-end
-
--- A cell: the length of its numbers in one byte, its numbers, its histogram.
-local function add_cells(old, new)
-  if not old then return adding and new or nil end
-  local old_end, new_end = byte(old) + 1, byte(new) + 1
-  local sums = cmsgpack.unpack(sub(old, 2, old_end))
-  for i, number in ipairs(cmsgpack.unpack(sub(new, 2, new_end))) do
-    sums[i] = (sums[i] or 0) + number
-  end
-  if sums[1] <= 0 then return nil end
-  local histogram = sub(old, old_end + 1) .. sub(new, new_end + 1)
-  if #histogram > 3072 then histogram = compact(histogram) end
-  local numbers = cmsgpack.pack(sums)
-  return char(#numbers) .. numbers .. histogram
-end
-
 for _, hour in ipairs(change[3]) do
   local events, index, start, fields, seconds = hour[1], hour[2], hour[3], hour[5], hour[6]
   if adding then
     call_with_many('HSET', events, hour[4])
     update(index, fields, seconds, add_seconds)
     redis.call('ZADD', KEYS[3], start, start)
+    if lasting then
+      redis.call('EXPIREAT', events, start + 3600 + lasting)
+      redis.call('EXPIREAT', index, start + 3600 + lasting)
+    end
   else
     call_with_many('HDEL', events, hour[4])
     update(index, fields, seconds, remove_seconds)
@@ -119,7 +100,6 @@ for _, hour in ipairs(change[3]) do
     end
   end
 end
-for _, cells in ipairs(change[4]) do update(cells[1], cells[2], cells[3], add_cells) end
 
 if adding then
   local scored = {}
@@ -132,12 +112,25 @@ else
   call_with_many('ZREM', KEYS[2], ids)
   if redis.call('EXISTS', KEYS[2]) == 0 then redis.call('DEL', KEYS[4]) end
 end
-if adding and ttl then
-  for _, lasting in ipairs(change[5]) do redis.call('EXPIREAT', lasting[1], lasting[2]) end
+
+for _, block in ipairs(change[4]) do
+  local start, stop, cells, segments = block[1], block[2], block[3], block[4]
+  if not adding and redis.call('ZCOUNT', KEYS[2], start, '(' .. stop) == 0 then
+    redis.call('UNLINK', unpack(cells))
+  else
+    for i = 1, #segments, 3 do
+      if adding or redis.call('EXISTS', segments[i]) == 1 then
+        redis.call('HSET', segments[i], segments[i + 1], segments[i + 2])
+        if lasting then redis.call('EXPIREAT', segments[i], stop + lasting) end
+      end
+    end
+  end
+end
+
+if lasting then
   redis.call('SET', KEYS[4], ARGV[3], 'NX')
   local newest = redis.call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')
-  local ending = tonumber(newest[2]) + ttl + 172800
-  for i = 2, 4 do redis.call('EXPIREAT', KEYS[i], ending) end
+  for i = 2, 4 do redis.call('EXPIREAT', KEYS[i], tonumber(newest[2]) + lasting + 86400) end
 end
 return 1
 """
@@ -182,6 +175,17 @@ CLEAR = """
 local generation = redis.call('INCR', KEYS[1])
 redis.call('SET', KEYS[2], generation)
 return generation
+"""
+
+REPLACE = """
+-- KEYS: a hash of segments
+-- ARGV: what takes the place of others, as an id and a segment, or twice '', then the others' ids
+for i = 3, #ARGV do
+  if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 0 then return 0 end
+end
+if ARGV[1] ~= '' then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+for i = 3, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
+return 1
 """
 
 FORGET = """

@@ -58,6 +58,7 @@ class RedisServer:
         )
         self._change = self._redis.register_script(redis_scripts.CHANGE)
         self._page = self._redis.register_script(redis_scripts.PAGE)
+        self._replace = self._redis.register_script(redis_scripts.REPLACE)
         self._clear = self._redis.register_script(redis_scripts.CLEAR)
         self._forget = self._redis.register_script(redis_scripts.FORGET)
         self._checked = False
@@ -90,6 +91,11 @@ class RedisServer:
         with _translated():
             flat = self._page(keys=[timeline], args=arguments)
         return [(flat[i], int(flat[i + 1])) for i in range(0, len(flat), 2)]
+
+    def replace(self, key: str, ids: Sequence[bytes], by: tuple[bytes, bytes] | None) -> bool:
+        """Run `REPLACE`; False where one of the segments is not there any more."""
+        with _translated():
+            return bool(self._replace(keys=[key], args=[*(by or (b"", b"")), *ids]))
 
     def clear(self, *keys: str) -> None:
         """Run `CLEAR`."""

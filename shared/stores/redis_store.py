@@ -6,9 +6,12 @@ What is stored is as durable as the server makes it: with `appendfsync always` i
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
+
+import numpy as np
 
 from shared.errors import StoreUnavailable
 from shared.events import Event
@@ -22,20 +25,17 @@ from shared.stores.base import (
     Store,
     StoreStats,
 )
-from shared.stores.redis_changes import GRACE, additions, removals
-from shared.stores.redis_figures import rows
-from shared.stores.redis_layout import (
-    CLEARING,
-    CUBES,
-    GENERATION,
-    ROOT,
-    CellFields,
-    Keys,
-    generation_of,
-)
+from shared.stores.redis_changes import additions, removals
+from shared.stores.redis_layout import CLEARING, GENERATION, ROOT, Keys, generation_of
 from shared.stores.redis_reader import CHUNK, Reader
+from shared.stores.redis_rollups import merge, sum_up
 from shared.stores.redis_server import Command, RedisServer
-from shared.stores.rollup import DAY, aggregate_rows, cube_for, timeseries_rows
+from shared.stores.rollup import DAY
+from shared.stores.sql_cells import Cells, Ints
+from shared.stores.sql_figures import aggregate_cells, points_of_cells
+from shared.stores.sql_rollups import Place, Tally, zeros
+
+logger = logging.getLogger(__name__)
 
 _TRIES = 100
 
@@ -59,7 +59,7 @@ class RedisStore(Store):
         """Connects when first used. Raises ValueError where `url` is not one of Redis."""
         super().__init__(ttl_seconds=ttl_seconds, clock=clock)
         self._server = RedisServer(url)
-        self._fields = CellFields()
+        self._tally = Tally()
 
     def append(self, events: Sequence[Event]) -> int:
         self._server.check_once()
@@ -74,8 +74,11 @@ class RedisStore(Store):
             new = self._unknown(keys, list(first.values()))
             if not new:
                 return 0
+            change = additions(keys, new)
             ttl = "" if self.ttl_seconds is None else str(self.ttl_seconds)
-            if self._change(keys, "add", ttl, additions(keys, new, self.ttl_seconds)):
+            if self._change(keys, "add", ttl, change.packed):
+                self._tally.add(change.places)
+                self._merge(keys, self._tally.take_due())
                 return len(new)
         raise StoreUnavailable("Redis: other writers were always faster")
 
@@ -94,20 +97,33 @@ class RedisStore(Store):
         yield from self._reader().matching(self.alive(selection))
 
     def aggregate(self, selection: Selection) -> Aggregate:
-        cube = cube_for(("model", "endpoint", "backend", *selection.filters), CUBES)
         wanted = self.alive(selection)
         edges = [wanted.start, wanted.end + 1]
-        found = rows(self._server, self._keys(), self._fields, wanted, cube, edges)
-        return aggregate_rows(found, cube)
+        cells = self._sum_up(wanted, edges, ("model", "endpoint", "backend"), zeros)
+        return Aggregate() if cells is None else aggregate_cells(cells)
 
     def timeseries(
         self, selection: Selection, edges: Sequence[int], group_by: Dimension | None = None
     ) -> list[Point]:
+        bounds = np.array(edges, dtype=np.int64)
+
+        def bucket_of(starts: Ints) -> Ints:
+            return bounds[np.searchsorted(bounds, starts, side="right") - 1]
+
         grouped = () if group_by is None else (group_by,)
-        cube = cube_for((*grouped, *selection.filters), CUBES)
-        wanted = self.alive(selection)
-        found = rows(self._server, self._keys(), self._fields, wanted, cube, edges)
-        return timeseries_rows(found, cube, edges, group_by)
+        cells = self._sum_up(self.alive(selection), edges, grouped, bucket_of)
+        return [] if cells is None else points_of_cells(cells, group_by)
+
+    def _sum_up(
+        self,
+        wanted: Selection,
+        edges: Sequence[int],
+        dimensions: Sequence[Dimension],
+        start_of: Callable[[Ints], Ints],
+    ) -> Cells | None:
+        if edges[0] >= edges[-1] or not all(wanted.filters.values()):
+            return None
+        return sum_up(self._server, self._keys(), wanted, edges, dimensions, start_of)
 
     def stats(self) -> StoreStats:
         keys = self._keys()
@@ -138,10 +154,9 @@ class RedisStore(Store):
         `ttl_seconds` last as long as they should under this one.
         """
         self._sweep()
-        gone = 0
-        while self.ttl_seconds is not None and (removed := self._expire_some()) is not None:
-            gone += removed
+        gone = 0 if self.ttl_seconds is None else self._expire(self.horizon())
         self._renew_lasting()
+        self._merge(self._keys(), self._tally.take_due())
         return gone
 
     def clear(self) -> None:
@@ -170,15 +185,28 @@ class RedisStore(Store):
         scores = chain.from_iterable(replies)
         return [e for e, score in zip(events, scores, strict=True) if score is None]
 
-    def _expire_some(self) -> int | None:
-        """Remove some of what has ended; returns how much, None where nothing is left."""
-        keys = self._keys()
-        reader = Reader(self._server, keys)
-        entries = reader.page(-(2**53), self.horizon(), "asc", None, CHUNK)
-        if not entries:
-            return None
-        change = removals(keys, entries, reader.fetch(entries))
-        return len(entries) if self._change(keys, "remove", "", change) else 0
+    def _expire(self, horizon: int) -> int:
+        gone = 0
+        touched: set[Place] = set()
+        while True:
+            keys = self._keys()
+            reader = Reader(self._server, keys)
+            entries = reader.page(-(2**53), horizon, "asc", None, CHUNK)
+            if not entries:
+                break
+            change = removals(keys, entries, reader.fetch(entries))
+            if self._change(keys, "remove", "", change.packed):
+                gone += len(entries)
+                touched.update(change.places)
+        self._merge(keys, [place for place in touched if not place.ended(horizon)], fully=True)
+        return gone
+
+    def _merge(self, keys: Keys, places: Sequence[Place], *, fully: bool = False) -> None:
+        """Tidy up; what goes wrong here is done another time."""
+        try:
+            merge(self._server, keys, sorted(places), fully=fully)
+        except StoreUnavailable as error:
+            logger.warning("segments stay unmerged", extra={"reason": str(error)})
 
     def _sweep(self) -> None:
         """Remove the keys of generations that have been cleared."""
@@ -200,7 +228,7 @@ class RedisStore(Store):
         hours = Reader(self._server, keys).hours(0, 2**53)
         for at in range(0, len(hours), 24):
             named = {key: end for hour in hours[at : at + 24] for key, end in keys.of_hour(hour)}
-            self._server.pipeline([self._last(key, end + GRACE) for key, end in named.items()])
+            self._server.pipeline([self._last(key, end + DAY) for key, end in named.items()])
         if self.ttl_seconds is None:
             self._server.call("DEL", keys.lasting)
         elif hours:
