@@ -35,11 +35,23 @@ def open_store(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     if backend == "jsonl":
         path = settings.jsonl_path or DEFAULT_JSONL_PATH
         return JsonlStore(path, ttl_seconds=settings.ttl_seconds, clock=clock)
+    if backend == "redis":
+        return _open_redis(settings, clock)
     if backend in ("database", "sled"):
         return _open_sql(settings, backend, clock)
     if backend == "memory":
         return MemoryStore(max_events=settings.max_events)
     raise SettingsError([f"{_variable(backend)}: this store is not available in this version"])
+
+
+def _open_redis(settings: Settings, clock: Callable[[], float]) -> Store:
+    from shared.stores.redis_store import RedisStore
+
+    assert settings.redis_url is not None
+    try:
+        return RedisStore(settings.redis_url, ttl_seconds=settings.ttl_seconds, clock=clock)
+    except ValueError as error:
+        raise SettingsError([f"{_variable('redis')}: {error}"]) from None
 
 
 def _open_sql(settings: Settings, backend: Backend, clock: Callable[[], float]) -> Store:
