@@ -24,9 +24,9 @@ from shared.stores.sql_rollups import (
     PARTS,
     Adder,
     Place,
-    _placed,
-    _worth_merging,
     cube_for,
+    placed,
+    worth_merging,
 )
 from shared.stores.sql_segments import pack, unpack
 
@@ -44,7 +44,7 @@ def segments_of(events: Sequence[Event], sign: int = 1) -> dict[Place, bytes]:
     if not events:
         return {}
     cells = Cells.of(_measures(events), sign)
-    return {place: pack(each, place.block) for place, each in _placed(cells)}
+    return {place: pack(each, place.block) for place, each in placed(cells)}
 
 
 def _measures(events: Sequence[Event]) -> Measures:
@@ -150,7 +150,7 @@ def merge(server: RedisServer, keys: Keys, places: Sequence[Place], *, fully: bo
         for place, segments in zip(some, hashes, strict=True):
             found = sorted(segments.items(), key=lambda segment: len(segment[1]))
             if not fully:
-                found = found[: _worth_merging([len(data) for _, data in found])]
+                found = found[: worth_merging([len(data) for _, data in found])]
             if len(found) > 1 or (fully and found):
                 _replace(server, keys, place, found)
 

@@ -67,13 +67,14 @@ def cube_for(wanted: Iterable[Dimension]) -> Cube:
 
 def write(connection: sa.Connection, cells: Cells) -> list[Place]:
     """Add events, given as cells of all dimensions, to every cube; returns where."""
-    rows = [_row(place, each) for place, each in _placed(cells)]
+    rows = [_row(place, each) for place, each in placed(cells)]
     if rows:
         connection.execute(sa.insert(rollups), rows)
     return [Place(*(row[name] for name in Place._fields)) for row in rows]
 
 
-def _placed(cells: Cells) -> Iterator[tuple[Place, Cells]]:
+def placed(cells: Cells) -> Iterator[tuple[Place, Cells]]:
+    """Events, given as cells of all dimensions, as what they add to each place."""
     for cube in KEPT:
         summed = cells
         for grain in reversed(cube.grains):
@@ -194,12 +195,12 @@ def merge(connection: sa.Connection, places: Sequence[Place], *, fully: bool = F
     )
     for place, rows in groupby(found.all(), key=lambda row: Place(*row[:4])):
         segments = sorted(((row[4], row[5]) for row in rows), key=lambda each: len(each[1]))
-        chosen = segments if fully else segments[: _worth_merging([len(d) for _, d in segments])]
+        chosen = segments if fully else segments[: worth_merging([len(d) for _, d in segments])]
         if len(chosen) > 1 or fully:
             _replace(connection, place, chosen)
 
 
-def _worth_merging(sizes: Sequence[int]) -> int:
+def worth_merging(sizes: Sequence[int]) -> int:
     """How many of the sizes, ascending, to merge: none that is far larger than those before it.
 
     So a byte is rewritten as often as the logarithm of what it ends up in.
