@@ -22,6 +22,7 @@ from shared.stores.jsonl_segments import Generation, Index, Mark, Segment, holds
 logger = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
+FEWEST_MERGED = 4
 _WRITE = "(FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE 122880)"
 
 
@@ -103,13 +104,9 @@ class Builder:
             return write_segment(self._engine, generation, segment, ROWS, rows.parameters)
 
     def _merged(self, generation: Generation, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
-        """The segments with the last ones made into one, where they are of a size."""
-        count, rows = 1, segments[-1].rows
-        for before in reversed(segments[:-1]):
-            if before.rows > 2 * rows or before.rows + rows > self._policy.segment_rows:
-                break
-            count, rows = count + 1, rows + before.rows
-        if count == 1:
+        """The segments with the last ones made into one, where that is worth its work."""
+        count = self._worth_merging([segment.rows for segment in segments])
+        if not count:
             return segments
         try:
             return (*segments[:-count], self._merge(generation, segments[-count:]))
@@ -117,6 +114,21 @@ class Builder:
             # Whoever asks for a segment that can't be read throws the index away.
             logger.warning("segments not merged", extra={"reason": str(error)})
             return segments
+
+    def _worth_merging(self, rows: Sequence[int]) -> int:
+        """How many of the last segments to make into one.
+
+        Four at least, none of them half of the whole: so a row is written again only when its
+        segment at least doubles, and segments of every size are few.
+        """
+        worth = total = largest = 0
+        for count, each in enumerate(reversed(rows), 1):
+            total, largest = total + each, max(largest, each)
+            if total > self._policy.segment_rows:
+                break
+            if count >= FEWEST_MERGED and 2 * largest <= total:
+                worth = count
+        return worth
 
     def _merge(self, generation: Generation, parts: Sequence[Segment]) -> Segment:
         full = [part for part in parts if part.rows]

@@ -165,7 +165,7 @@ class Rewrite:
         source = snapshot.generation.path(segment)
         gone = Ended(0, 0, 0)
         if segment.rows and segment.oldest <= self._horizon:
-            part = Part(segment.start, str(source), segment.oldest, segment.newest)
+            part = Part(segment.start, str(source), segment.oldest, segment.newest, segment.rows)
             gone = _ended_in(snapshot, part, self._horizon)
         end = start + segment.end - segment.start - gone.size
         length = min(4096, end - start)

@@ -31,6 +31,7 @@ class Part:
     path: str | None
     oldest: int
     newest: int
+    rows: int
 
     @property
     def source(self) -> str:
@@ -64,7 +65,7 @@ class _Tail:
 
     def __init__(self, start: int = 0) -> None:
         self.start = self.end = start
-        self.malformed = 0
+        self.rows = self.malformed = 0
         self.times = (2**62, -(2**62))
         self._first: Mark | None = None
         self._last: Mark | None = None
@@ -90,6 +91,7 @@ class _Tail:
             with engine.session() as session:
                 rows.insert_into_tail(session)
         self.end, self._first, self._last = end, first, last
+        self.rows += rows.rows
         self.malformed += rows.malformed
         self.times = min(self.times[0], rows.times[0]), max(self.times[1], rows.times[1])
 
@@ -224,11 +226,11 @@ class View:
         session.rows("SELECT count(*) FROM tail")
         generation = self.index.of(self._fd)
         parts = [
-            Part(segment.start, str(generation.path(segment)), segment.oldest, segment.newest)
-            for segment in self._segments
-            if segment.rows
+            Part(each.start, str(generation.path(each)), each.oldest, each.newest, each.rows)
+            for each in self._segments
+            if each.rows
         ]
-        parts.append(Part(0, None, *self._tail.times))
+        parts.append(Part(0, None, *self._tail.times, self._tail.rows))
         return Snapshot(
             fd=os.dup(self._fd),
             end=self._tail.end,
