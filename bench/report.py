@@ -90,6 +90,7 @@ def machine(folder: Path) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     rows = [
         ("measured", time.strftime("%Y-%m-%d, %H:%M UTC", time.gmtime())),
+        ("busy with other work", f"load average {os.getloadavg()[0]:.1f} before the run"),
         ("CPU", f"{_cpu_model()}, {os.cpu_count()} cores"),
         ("memory", f"{memory:.0f} GiB"),
         ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
