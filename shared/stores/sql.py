@@ -86,6 +86,9 @@ class SqlStore(Store):
             self._run(lambda: None)
         except StoreUnavailable as error:
             logger.warning("the store is away; it is asked again", extra={"reason": str(error)})
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, events: Sequence[Event]) -> int:
         horizon = self.horizon()

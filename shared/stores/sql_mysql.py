@@ -17,7 +17,7 @@ _INSERT = (
     f"INSERT INTO {events.name} ({', '.join(COLUMNS)}) VALUES ({', '.join(['%s'] * len(COLUMNS))})"
 )
 _MIGRATION_LOCK = "routiium_analytics_schema"
-_LOCK_SECONDS = 60
+_LOCK_SECONDS = 10
 _SILENT_SECONDS = 120
 _CONFLICTS = {1062, 1213, 1412}
 _AWAY = {
@@ -48,7 +48,7 @@ class Mysql(Dialect):
             "write_timeout": _SILENT_SECONDS,
             "charset": "utf8mb4",
             "sql_mode": _MODE,
-            "init_command": f"SET lock_wait_timeout={_LOCK_SECONDS}, innodb_lock_wait_timeout=10",
+            "init_command": f"SET lock_wait_timeout={_LOCK_SECONDS}, innodb_lock_wait_timeout={_LOCK_SECONDS}",
         }
         arguments = {name: value for name, value in given.items() if name not in self._url.query}
         return sa.create_engine(

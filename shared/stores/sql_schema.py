@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.dialects import mysql
 
 from shared.events import MAX_ID, MAX_TEXT
 from shared.stores.base import Dimension
@@ -29,10 +29,10 @@ class ExactText(sa.types.TypeDecorator[str]):
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(postgresql.TEXT(collation="C"))
+            return sa.Text(collation="C")
         if dialect.name == "mysql":
-            return dialect.type_descriptor(mysql.VARBINARY(4 * self.characters))
-        return dialect.type_descriptor(sa.Text())
+            return mysql.VARBINARY(4 * self.characters)
+        return sa.Text()
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> Any:
         return value.encode() if dialect.name == "mysql" and value is not None else value

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from shared.stores.sql_dialects import POOL, Dialect, Fault
@@ -21,6 +21,7 @@ _CHECKPOINT_PAGES = 8_192
 _INSERT = (
     f"INSERT INTO {events.name} ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
 )
+_json = msgspec.json.Encoder()
 _AWAY = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -42,13 +43,14 @@ class Sqlite(Dialect):
 
     backend_type = "sqlite"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self._path = path
+        self._busy_seconds = busy_seconds
 
     def engine(self) -> sa.Engine:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         url = sa.URL.create("sqlite", database=str(self._path))
-        options = {"timeout": BUSY_SECONDS}
+        options = {"timeout": self._busy_seconds}
         engine = sa.create_engine(url, connect_args=options, hide_parameters=True, **POOL)
         sa.event.listen(engine, "connect", _prepare)
         sa.event.listen(engine, "begin", _begin)
@@ -67,7 +69,7 @@ class Sqlite(Dialect):
 
     def among(self, column: sa.Column[Any], values: Sequence[str]) -> sa.ColumnElement[bool]:
         # One parameter, however many values: nothing to compile anew.
-        given = sa.func.json_each(json.dumps(values)).table_valued("value")
+        given = sa.func.json_each(_json.encode(values).decode()).table_valued("value")
         return column.in_(sa.select(given.c.value))
 
     def insert(self, connection: sa.Connection, rows: Sequence[Row]) -> None:

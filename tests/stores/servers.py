@@ -136,7 +136,7 @@ def mysql_server() -> Iterator[DatabaseServer]:
         subprocess.run([*make, *user], check=True, capture_output=True, cwd=folder)
         command = [server, "--no-defaults", *user, data, f"--port={port}"]
         command += ["--bind-address=127.0.0.1", f"--socket={folder / 'socket'}"]
-        command += [f"--pid-file={folder / 'pid'}", "--innodb-flush-log-at-trx-commit=0"]
+        command += [f"--pid-file={folder / 'pid'}", "--innodb-flush-log-at-trx-commit=2"]
         url = f"mysql+pymysql://root@127.0.0.1:{port}/mysql"
         with _running(DatabaseServer(command, url, port, None)) as running:
             yield running
