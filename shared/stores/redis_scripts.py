@@ -5,9 +5,9 @@ does not undo what a script has written.
 
 `CHANGE` adds events or takes them out, with their index and their cells. Which events, and what
 they change, is worked out by the caller beforehand; the script first makes sure that this is still
-so, and else does nothing. `PAGE` reads ids in the order of events.
-`REPLACE` puts the sum of
-segments in their place. `CLEAR` begins a new generation, `FORGET` says that the old ones are gone.
+so, and else does nothing. `PAGE` reads ids in the order of events. `REPLACE` puts the sum of
+segments in their place. `LAST` has the keys of a generation last as long as its events do. `CLEAR`
+begins a new generation, `FORGET` says that the old ones are gone.
 """
 
 from __future__ import annotations
@@ -170,8 +170,25 @@ if low == 0 then return {} end
 return redis.call('ZRANGE', KEYS[1], math.max(0, low - count), low - 1, 'WITHSCORES')
 """
 
+LAST = """
+-- KEYS: timeline, hours, lasting
+-- ARGV: seconds to live or ''
+local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
+if ARGV[1] == '' or not newest then
+  redis.call('PERSIST', KEYS[1])
+  redis.call('PERSIST', KEYS[2])
+  redis.call('DEL', KEYS[3])
+else
+  redis.call('SET', KEYS[3], ARGV[1])
+  for i = 1, 3 do redis.call('EXPIREAT', KEYS[i], newest + ARGV[1] + 172800) end
+end
+"""
+
 CLEAR = """
 -- KEYS: generation, clearing
+-- A server that is out of memory refuses what might need more, unless the script has written
+-- already: this makes sure that it can be cleared.
+redis.call('DEL', KEYS[2])
 local generation = redis.call('INCR', KEYS[1])
 redis.call('SET', KEYS[2], generation)
 return generation

@@ -59,6 +59,7 @@ class RedisServer:
         self._change = self._redis.register_script(redis_scripts.CHANGE)
         self._page = self._redis.register_script(redis_scripts.PAGE)
         self._replace = self._redis.register_script(redis_scripts.REPLACE)
+        self._last = self._redis.register_script(redis_scripts.LAST)
         self._clear = self._redis.register_script(redis_scripts.CLEAR)
         self._forget = self._redis.register_script(redis_scripts.FORGET)
         self._checked = False
@@ -96,6 +97,11 @@ class RedisServer:
         """Run `REPLACE`; False where one of the segments is not there any more."""
         with _translated():
             return bool(self._replace(keys=[key], args=[*(by or (b"", b"")), *ids]))
+
+    def last(self, keys: Sequence[str], ttl: str) -> None:
+        """Run `LAST`."""
+        with _translated():
+            self._last(keys=keys, args=[ttl])
 
     def clear(self, *keys: str) -> None:
         """Run `CLEAR`."""

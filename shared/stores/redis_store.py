@@ -63,15 +63,16 @@ class RedisStore(Store):
 
     def append(self, events: Sequence[Event]) -> int:
         self._server.check_once()
-        first: dict[str, Event] = {}
+        firsts: dict[str, Event] = {}
+        horizon = self.horizon()
         for event in events:
-            if self.ttl_seconds is None or event.timestamp > self.horizon():
-                first.setdefault(event.id, event)
-        if not first:
+            if self.ttl_seconds is None or event.timestamp > horizon:
+                firsts.setdefault(event.id, event)
+        if not firsts:
             return 0
         for _ in range(_TRIES):
             keys = self._keys()
-            new = self._unknown(keys, list(first.values()))
+            new = self._unknown(keys, list(firsts.values()))
             if not new:
                 return 0
             change = additions(keys, new)
@@ -202,11 +203,13 @@ class RedisStore(Store):
         return gone
 
     def _merge(self, keys: Keys, places: Sequence[Place], *, fully: bool = False) -> None:
-        """Tidy up; what goes wrong here is done another time."""
+        """Tidy up. By then the events are stored: nothing that goes wrong here may hide that."""
         try:
             merge(self._server, keys, sorted(places), fully=fully)
         except StoreUnavailable as error:
             logger.warning("segments stay unmerged", extra={"reason": str(error)})
+        except Exception:
+            logger.exception("segments stay unmerged")
 
     def _sweep(self) -> None:
         """Remove the keys of generations that have been cleared."""
@@ -229,12 +232,8 @@ class RedisStore(Store):
         for at in range(0, len(hours), 24):
             named = {key: end for hour in hours[at : at + 24] for key, end in keys.of_hour(hour)}
             self._server.pipeline([self._last(key, end + DAY) for key, end in named.items()])
-        if self.ttl_seconds is None:
-            self._server.call("DEL", keys.lasting)
-        elif hours:
-            self._server.call("SET", keys.lasting, self.ttl_seconds)
-        for key in (keys.timeline, keys.hours, keys.lasting):
-            self._server.call(*self._last(key, max(hours, default=0) + 2 * DAY))
+        ttl = "" if self.ttl_seconds is None else str(self.ttl_seconds)
+        self._server.last((keys.timeline, keys.hours, keys.lasting), ttl)
 
     def _last(self, key: str, ended: int) -> Command:
         if self.ttl_seconds is None:
