@@ -4,7 +4,9 @@ from deploy.gunicorn_common import (
     DRAIN_SECONDS,
     GRACEFUL_SECONDS,
     KEEPALIVE_SECONDS,
+    NoAccessLog,
     drain_within,
+    freeze_heap,
     log_config,
     settings_or_exit,
 )
@@ -19,7 +21,9 @@ workers = 1
 worker_connections = 1000
 keepalive = KEEPALIVE_SECONDS
 graceful_timeout = GRACEFUL_SECONDS
+post_worker_init = freeze_heap
 post_fork = drain_within(DRAIN_SECONDS)
 timeout = 30
+logger_class = NoAccessLog
 logconfig_dict = log_config(_settings.log_level)
 control_socket_disable = True

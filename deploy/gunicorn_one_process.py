@@ -7,6 +7,7 @@ from deploy.gunicorn_common import (
     DRAIN_SECONDS,
     GRACEFUL_SECONDS,
     KEEPALIVE_SECONDS,
+    NoAccessLog,
     drain_within,
     log_config,
     settings_or_exit,
@@ -23,5 +24,6 @@ keepalive = KEEPALIVE_SECONDS
 graceful_timeout = GRACEFUL_SECONDS
 post_fork = drain_within(DRAIN_SECONDS)
 timeout = 60
+logger_class = NoAccessLog
 logconfig_dict = log_config(_settings.log_level)
 control_socket_disable = True

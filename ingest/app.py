@@ -13,7 +13,7 @@ from typing import Any
 import falcon
 import falcon.asgi
 from shared.errors import QueueFull, QueueUnavailable
-from shared.http import ApiError, Tokens, unexpected, write_error
+from shared.http import ApiError, Tokens, unexpected
 from shared.settings import Settings
 from shared.stream import EventQueue
 
@@ -22,7 +22,7 @@ from ingest.admission import Clock, Gate
 from ingest.committer import GroupCommitter
 from ingest.events import EventsResource, Limits
 from ingest.health import RETRY_AFTER_SECONDS, LiveResource, ReadyResource
-from ingest.metrics import CountResponses, IngestMetrics, MetricsResource
+from ingest.metrics import CountErrors, IngestMetrics, MetricsResource
 from ingest.native import Parser
 from ingest.privacy import Scrubber
 
@@ -85,14 +85,15 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
     """
     metrics = IngestMetrics()
     committer = GroupCommitter(
-        queue, max_events=settings.max_backlog_events, max_bytes=settings.max_backlog_bytes
+        queue,
+        max_events=settings.max_backlog_events,
+        max_bytes=settings.max_backlog_bytes,
+        took=metrics.commit_seconds.observe,
     )
     scrubber = Scrubber(key_salt=settings.key_salt, anonymize_ip=settings.anonymize_ip)
     names = {path: name for path, (name, _) in SOURCES.items()}
-    app: Any = falcon.asgi.App(
-        middleware=[Lifespan(committer, queue), CountResponses(metrics, names)]
-    )
-    app.set_error_serializer(write_error)
+    app: Any = falcon.asgi.App(middleware=[Lifespan(committer, queue)])
+    app.set_error_serializer(CountErrors(metrics, names))
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(QueueUnavailable, _queue_unavailable)
     app.add_error_handler(QueueFull, _queue_full)

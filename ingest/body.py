@@ -45,8 +45,10 @@ async def read_body(request: Any, limit: int) -> bytes:
 
 async def _read_raw(request: Any, limit: int) -> bytes:
     length = request.content_length
-    if length is not None and length > limit:
-        raise _too_large(limit)
+    if length is not None:
+        if length > limit:
+            raise _too_large(limit)
+        return await _read_whole(request, length)
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream:
@@ -54,11 +56,19 @@ async def _read_raw(request: Any, limit: int) -> bytes:
         if size > limit:
             raise _too_large(limit)
         chunks.append(chunk)
-    if length is not None and size < length:
-        raise ApiError(
-            falcon.HTTP_400, "invalid_request", f"the body ended after {size} of {length} bytes"
-        )
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _read_whole(request: Any, length: int) -> bytes:
+    """A body of a known length: falcon's stream ends by itself after so many bytes."""
+    raw: bytes = await request.stream.read()
+    if len(raw) < length:
+        raise ApiError(
+            falcon.HTTP_400,
+            "invalid_request",
+            f"the body ended after {len(raw)} of {length} bytes",
+        )
+    return raw
 
 
 def gunzip(raw: bytes, limit: int) -> bytes:

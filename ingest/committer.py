@@ -42,7 +42,10 @@ class GroupCommitter:
         max_events: int,
         max_bytes: int,
         clock: Callable[[], float] = time.monotonic,
+        took: Callable[[float], None] = lambda seconds: None,
     ) -> None:
+        """`took` is told how many seconds each write to the queue took."""
+        self._took = took
         self._queue = queue
         self._max_events = max_events
         self._max_bytes = max_bytes
@@ -59,7 +62,9 @@ class GroupCommitter:
         Raises QueueFull at the backlog's bound, QueueUnavailable where the broker can't take them
         or `run` has ended.
         """
-        await self.check_room()
+        if self._clock() - self._backlog_at > BACKLOG_AGE_SECONDS:
+            await self._look()
+        self._require_room()
         if self._stopping:
             raise QueueUnavailable("ingest is stopping")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -70,8 +75,14 @@ class GroupCommitter:
     async def check_room(self, *, max_age: float = BACKLOG_AGE_SECONDS) -> None:
         """Raise QueueFull while the backlog, as it was `max_age` seconds ago, is at its bound."""
         if self._clock() - self._backlog_at > max_age:
-            self._backlog_at = self._clock()
-            self._backlog = await self._queue.backlog()
+            await self._look()
+        self._require_room()
+
+    async def _look(self) -> None:
+        self._backlog_at = self._clock()
+        self._backlog = await self._queue.backlog()
+
+    def _require_room(self) -> None:
         backlog = self._backlog
         if backlog.events >= self._max_events:
             raise QueueFull(f"the queue holds {backlog.events} events, its bound")
@@ -111,8 +122,10 @@ class GroupCommitter:
         failure: QueueUnavailable | None = QueueUnavailable("ingest is stopping")
         try:
             entries = group_into_entries(batch for batches, _ in group for batch in batches)
+            began = self._clock()
             self._backlog = await self._queue.add(entries)
             self._backlog_at = self._clock()
+            self._took(self._backlog_at - began)
             failure = None
         except QueueUnavailable as error:
             failure = error

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import falcon
 import falcon.asgi
 import msgspec
 from shared.http import ApiError, Right, Tokens
-from shared.stream import pack
+from shared.stream import Packed, pack
 
-from ingest.admission import Admission, Gate
+from ingest.admission import Gate, Rejection
 from ingest.body import read_body
 from ingest.committer import GroupCommitter
 from ingest.metrics import IngestMetrics
@@ -24,6 +22,14 @@ class Limits(msgspec.Struct, frozen=True):
 
     body_bytes: int
     events: int
+
+
+class Taken(msgspec.Struct):
+    """What is left of one request: batches for the queue, their number of events, the refused."""
+
+    batches: list[Packed]
+    accepted: int
+    rejected: list[Rejection]
 
 
 class EventsResource:
@@ -46,27 +52,25 @@ class EventsResource:
         self._committer = committer
         self._tokens = tokens
         self._limits = limits
-        self._commit_seconds = metrics.commit_seconds
+        self._taken = metrics.responses.labels(source, "202")
         self._accepted = metrics.events.labels(source, "accepted")
         self._rejected = metrics.events.labels(source, "rejected")
 
     async def on_post(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         self._tokens.require(request.get_header("Authorization"), Right.INGEST)
         parse = self._parser(request)
-        body = await read_body(request, self._limits.body_bytes)
-        admission = self._admit(parse, body)
-        if admission.accepted:
-            await self._commit(admission)
+        taken = self._take(parse, await read_body(request, self._limits.body_bytes))
+        if taken.batches:
+            await self._committer.commit(taken.batches)
         # Counted once the answer is certain: a request that is refused whole will come again.
-        self._accepted.inc(len(admission.accepted))
-        self._rejected.inc(len(admission.rejected))
-        if admission.rejected and not admission.accepted:
-            raise _no_good_event(admission)
+        self._accepted.inc(taken.accepted)
+        self._rejected.inc(len(taken.rejected))
+        if taken.rejected and not taken.accepted:
+            raise _no_good_event(taken.rejected)
+        self._taken.inc()
         response.status = falcon.HTTP_202
         response.content_type = falcon.MEDIA_JSON
-        response.data = _json.encode(
-            {"accepted": len(admission.accepted), "rejected": admission.rejected}
-        )
+        response.data = _json.encode({"accepted": taken.accepted, "rejected": taken.rejected})
 
     def _parser(self, request: falcon.asgi.Request) -> Parser:
         content_type = (request.content_type or "").partition(";")[0].strip().lower()
@@ -81,31 +85,36 @@ class EventsResource:
             )
         return parse
 
-    def _admit(self, parse: Parser, body: bytes) -> Admission:
+    def _take(self, parse: Parser, body: bytes) -> Taken:
+        """Everything up to the queue.
+
+        Body and events are let go on return, while they are still in the processor's cache: kept
+        until the broker has answered they cost as much again.
+        """
         try:
             received = parse(body)
         except Malformed as error:
             message = f"the body is {error}"
             raise ApiError(falcon.HTTP_400, "invalid_request", message) from None
         if len(received) > self._limits.events:
-            raise ApiError(
-                falcon.HTTP_413,
-                "payload_too_large",
-                f"the request holds {len(received)} events, over the limit of "
-                f"{self._limits.events} events; send smaller batches",
-            )
-        return self._gate.admit(received)
-
-    async def _commit(self, admission: Admission) -> None:
-        started = time.perf_counter()
-        await self._committer.commit(pack(self._source, admission.accepted))
-        self._commit_seconds.observe(time.perf_counter() - started)
+            raise _too_many(len(received), self._limits.events)
+        admission = self._gate.admit(received)
+        batches = pack(self._source, admission.accepted) if admission.accepted else []
+        return Taken(batches, len(admission.accepted), admission.rejected)
 
 
-def _no_good_event(admission: Admission) -> ApiError:
+def _too_many(count: int, limit: int) -> ApiError:
+    return ApiError(
+        falcon.HTTP_413,
+        "payload_too_large",
+        f"the request holds {count} events, over the limit of {limit} events; send smaller batches",
+    )
+
+
+def _no_good_event(rejected: list[Rejection]) -> ApiError:
     return ApiError(
         falcon.HTTP_422,
         "unprocessable_entity",
         "no event in the request was good; `rejected` says why",
-        extra={"rejected": msgspec.to_builtins(admission.rejected)},
+        extra={"rejected": msgspec.to_builtins(rejected)},
     )

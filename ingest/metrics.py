@@ -13,6 +13,7 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from shared.http import write_error
 
 
 class IngestMetrics:
@@ -34,7 +35,7 @@ class IngestMetrics:
         )
         self.commit_seconds = Histogram(
             "routiium_ingest_commit_seconds",
-            "Time a request waits until the broker has its events",
+            "Time of one write to the queue, which carries the events of one or more requests",
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
             registry=self.registry,
         )
@@ -51,19 +52,18 @@ class MetricsResource:
         response.data = generate_latest(self._metrics.registry)
 
 
-class CountResponses:
-    """Counts answers to posted events by status; the paths are bounded, so the series are.
+class CountErrors:
+    """Falcon's error serializer, which also counts errors of posted events by status.
 
-    `sources` maps each path to the name of its source.
+    `sources` maps each path to the name of its source; the paths are bounded, so the series are.
+    Answers of 202 are counted where they are made.
     """
 
     def __init__(self, metrics: IngestMetrics, sources: dict[str, str]) -> None:
         self._responses = metrics.responses
         self._sources = sources
 
-    async def process_response(
-        self, request: Any, response: Any, resource: Any, succeeded: bool
-    ) -> None:
+    def __call__(self, request: Any, response: Any, error: falcon.HTTPError) -> None:
         if request.method == "POST" and (source := self._sources.get(request.path)):
-            status = falcon.http_status_to_code(response.status)
-            self._responses.labels(source, str(status)).inc()
+            self._responses.labels(source, str(error.status_code)).inc()
+        write_error(request, response, error)

@@ -42,8 +42,7 @@ class Progress(msgspec.Struct, gc=False):
     duplicates: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(msgspec.Struct, frozen=True, gc=False):
     """A batch ready for the stream: its bytes, and the number of events in them."""
 
     data: bytes

@@ -72,9 +72,7 @@ class ReceivedRouting(Struct, omit_defaults=True, gc=False):
     backend: Text = "unknown"
     upstream_mode: Text = "unknown"
     mcp_enabled: bool = False
-    mcp_servers: Annotated[list[Text], Meta(max_length=MAX_MCP_SERVERS)] = field(
-        default_factory=list
-    )
+    mcp_servers: Annotated[tuple[Text, ...], Meta(max_length=MAX_MCP_SERVERS)] = ()
     system_prompt_applied: bool = False
 
 

@@ -21,8 +21,7 @@ _encoder = msgspec.msgpack.Encoder()
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, gc=False):
     """One event on its way to the store, and what a dead letter of it would say."""
 
     event: Event

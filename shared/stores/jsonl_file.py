@@ -12,7 +12,8 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,6 +59,17 @@ class IdWindow:
         if len(self._order) > self._size:
             self._known.remove(self._order.popleft())
 
+    @property
+    def known(self) -> AbstractSet[str]:
+        return self._known
+
+    def add_new(self, ids: Collection[str]) -> None:
+        """Add ids that differ from one another and from all in the window."""
+        self._known.update(ids)
+        self._order.extend(ids)
+        while len(self._order) > self._size:
+            self._known.remove(self._order.popleft())
+
     def clear(self) -> None:
         self._known.clear()
         self._order.clear()
@@ -89,11 +101,10 @@ class Appender:
             fresh = self._fresh(events)
             if not fresh:
                 return 0
-            lines = [_encoder.encode(event) + b"\n" for event in fresh]
-            self._write(fd, b"".join(lines))
-            for event in fresh:
-                self._window.add(event.id)
-            self._last_line = lines[-1]
+            data = _encoder.encode_lines(list(fresh.values()))
+            self._write(fd, data)
+            self._window.add_new(fresh)
+            self._last_line = data[data.rfind(b"\n", 0, -1) + 1 :]
             return len(fresh)
 
     def replace(self, source: Path) -> None:
@@ -133,12 +144,15 @@ class Appender:
                     os.close(fd)
             self._fd = self._lock_fd = None
 
-    def _fresh(self, events: Sequence[Event]) -> list[Event]:
+    def _fresh(self, events: Sequence[Event]) -> dict[str, Event]:
+        """The events whose ids are new, by id; the first of an id wins."""
         fresh: dict[str, Event] = {}
+        known = self._window.known
         for event in events:
-            if event.id not in self._window and event.id not in fresh:
-                fresh[event.id] = event
-        return list(fresh.values())
+            event_id = event.id
+            if event_id not in known and event_id not in fresh:
+                fresh[event_id] = event
+        return fresh
 
     def _catch_up(self) -> int:
         """Open the file as it is now and take in what others have written to it."""

@@ -81,7 +81,7 @@ def test_text_is_cut_at_its_bound(group: str, field: str, bound: int) -> None:
 def test_mcp_servers_are_cut_in_number_and_length() -> None:
     received = taken(with_group("routing", mcp_servers=["s" * 2_000] * 100))
 
-    assert received.routing.mcp_servers == ["s" * 1_024] * 64
+    assert received.routing.mcp_servers == ("s" * 1_024,) * 64
 
 
 @pytest.mark.parametrize("field", ["error_message", "api_key_label", "api_key_id"])
