@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup run test check bench clean
+.PHONY: setup run test check bench bench-stores clean
 
 $(VENV)/run.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,9 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp  ## measures, and writes the tables of docs/benchmarks.md
 	$(BIN)/python -m bench $(ARGS)
+
+bench-stores: $(VENV)/dev.stamp  ## loads every store with 10 million events; N=1000000 for fewer
+	$(BIN)/python -m bench.stores $(if $(N),--count $(N)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

