@@ -70,7 +70,7 @@ class Engine:
 
     def __init__(self, setup: str) -> None:
         self._setup = setup
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._connection: DuckDBPyConnection | None = None
         self._folder: Path | None = None
         self._remove_folder: Callable[[], object] = lambda: None
@@ -88,11 +88,12 @@ class Engine:
     @property
     def folder(self) -> Path:
         """A folder of this process's own, removed with the engine."""
-        if self._folder is None:
-            name = tempfile.mkdtemp(prefix="routiium-analytics-")
-            self._remove_folder = weakref.finalize(self, shutil.rmtree, name, ignore_errors=True)
-            self._folder = Path(name)
-        return self._folder
+        with self._mutex:
+            if self._folder is None:
+                name = tempfile.mkdtemp(prefix="routiium-analytics-")
+                self._remove_folder = weakref.finalize(self, shutil.rmtree, name, True)
+                self._folder = Path(name)
+            return self._folder
 
     def close(self) -> None:
         with self._mutex:

@@ -107,7 +107,9 @@ class Rewrite:
             raise
         finally:
             os.close(fd)
-        if not replaced:
+        if replaced:
+            self._index.keep_only(generation)
+        else:
             self._abandon(generation)
         return replaced
 
