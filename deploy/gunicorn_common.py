@@ -11,7 +11,7 @@ from gunicorn.glogging import Logger
 
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings
-from shared.stores import require_shareable
+from shared.stores import check_store, require_shareable
 
 GRACEFUL_SECONDS = 8
 """How long gunicorn waits for its worker after SIGTERM before it kills it."""
@@ -30,6 +30,7 @@ def settings_or_exit(*, own_process: bool = True) -> Settings:
         settings = load_settings()
         if own_process:
             require_shareable(settings)
+        check_store(settings)
     except SettingsError as error:
         sys.exit("\n".join(error.problems))
     return settings

@@ -24,37 +24,59 @@ _VARIABLES: dict[Backend, str] = {
 }
 
 
-def open_store(settings: Settings, *, clock: Callable[[], float] = time.time) -> Store:
-    """Open the store that the settings choose. Raises SettingsError where it is not built in."""
+Clock = Callable[[], float]
+Opener = Callable[[Clock], Store]
+
+
+def open_store(settings: Settings, *, clock: Clock = time.time) -> Store:
+    """Open the store that the settings choose.
+
+    Raises SettingsError where its settings are wrong, StoreUnavailable where it is away.
+    """
     backend, *others = settings.backends()
     if others:
         logger.warning(
             "more than one store is configured; one is used",
             extra={"used": _variable(backend), "ignored": [_variable(name) for name in others]},
         )
+    return _opener(settings)(clock)
+
+
+def check_store(settings: Settings) -> None:
+    """Raise SettingsError where the chosen store's settings are wrong; opens nothing."""
+    _opener(settings)
+
+
+def _opener(settings: Settings) -> Opener:
+    """What opens the chosen store; its settings are looked at here, before it is opened."""
+    backend = settings.backends()[0]
     if backend == "jsonl":
         path = settings.jsonl_path or DEFAULT_JSONL_PATH
-        return JsonlStore(path, ttl_seconds=settings.ttl_seconds, clock=clock)
+        return lambda clock: JsonlStore(path, ttl_seconds=settings.ttl_seconds, clock=clock)
     if backend == "redis":
-        return _open_redis(settings, clock)
+        return _redis(settings)
     if backend in ("database", "sled"):
-        return _open_sql(settings, backend, clock)
+        return _sql(settings, backend)
     if backend == "memory":
-        return MemoryStore(max_events=settings.max_events)
+        return lambda clock: MemoryStore(max_events=settings.max_events)
     raise SettingsError([f"{_variable(backend)}: this store is not available in this version"])
 
 
-def _open_redis(settings: Settings, clock: Callable[[], float]) -> Store:
+def _redis(settings: Settings) -> Opener:
+    from redis.connection import parse_url
+
     from shared.stores.redis_store import RedisStore
 
-    assert settings.redis_url is not None
+    url = settings.redis_url
+    assert url is not None
     try:
-        return RedisStore(settings.redis_url, ttl_seconds=settings.ttl_seconds, clock=clock)
+        parse_url(url)
     except ValueError as error:
         raise SettingsError([f"{_variable('redis')}: {error}"]) from None
+    return lambda clock: RedisStore(url, ttl_seconds=settings.ttl_seconds, clock=clock)
 
 
-def _open_sql(settings: Settings, backend: Backend, clock: Callable[[], float]) -> Store:
+def _sql(settings: Settings, backend: Backend) -> Opener:
     from shared.stores.sql import SqlStore
     from shared.stores.sql_url import dialect_of, sqlite_file
 
@@ -64,7 +86,7 @@ def _open_sql(settings: Settings, backend: Backend, clock: Callable[[], float]) 
     else:
         assert settings.database_url is not None
         dialect = dialect_of(settings.database_url, _variable(backend))
-    return SqlStore(dialect, ttl_seconds=settings.ttl_seconds, clock=clock)
+    return lambda clock: SqlStore(dialect, ttl_seconds=settings.ttl_seconds, clock=clock)
 
 
 def require_shareable(settings: Settings) -> None:
@@ -79,7 +101,7 @@ def require_shareable(settings: Settings) -> None:
         )
 
 
-def open_shared_store(settings: Settings, *, clock: Callable[[], float] = time.time) -> Store:
+def open_shared_store(settings: Settings, *, clock: Clock = time.time) -> Store:
     """Open the store for a service that runs as a process of its own."""
     require_shareable(settings)
     return open_store(settings, clock=clock)
