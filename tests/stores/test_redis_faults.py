@@ -99,6 +99,8 @@ def test_a_replica_takes_no_events_but_answers(client: redis.Redis, store: Redis
     client.replicaof("127.0.0.1", str(free_port()))
     with pytest.raises(StoreUnavailable):
         store.append([make_event("b")])
+    with pytest.raises(StoreUnavailable):
+        store._server.call("SET", "a", "b")
     assert [event.id for event in scanned(store)] == ["a"]
 
     client.replicaof("NO", "ONE")
@@ -110,6 +112,8 @@ def test_a_full_server_takes_nothing_of_an_append(client: redis.Redis, store: Re
     client.config_set("maxmemory", 1)
     with pytest.raises(StoreUnavailable):
         store.append([make_event("b"), make_event("c", BASE - 9_999)])
+    with pytest.raises(StoreUnavailable):
+        store._server.call("SET", "a", "b")
     assert [event.id for event in scanned(store)] == ["a"]
     assert store.aggregate(EVER).total_requests == 1
 
