@@ -236,11 +236,11 @@ class SqlStore(Store):
     ) -> Cells | None:
         cube = sql_rollups.cube_for({*filters, *dimensions})
         spans = cover(edges, cube.grains)
-        rolled_up = Adder(dimensions, filters, start_of)
+        rolled_up = Adder(dimensions, start_of)
         with self._readers.connect() as connection:
             for cells in sql_rollups.read(connection, cube, spans, filters):
                 rolled_up.add(cells)
-            edge = Adder(dimensions, filters, start_of)
+            edge = Adder(dimensions, start_of)
             for span in spans:
                 if span.grain == 0:
                     wanted = Selection(start=span.start, end=span.stop - 1, filters=filters)

@@ -74,8 +74,11 @@ class Column:
 
     def at(self, places: Ints | slice) -> Column:
         """The column of some of the cells, without the values that only others have."""
-        used, codes = np.unique(self.codes[places], return_inverse=True)
-        return Column([self.values[code] for code in used.tolist()], codes)
+        codes = self.codes[places]
+        used = np.zeros(len(self.values), dtype=np.int64)
+        used[codes] = 1
+        chosen = np.nonzero(used)[0].tolist()
+        return Column([self.values[code] for code in chosen], (used.cumsum() - 1)[codes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,11 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.start)
+
+    @property
+    def weight(self) -> int:
+        """How much they hold, for bounds on memory."""
+        return len(self.start) + len(self.histograms.cell)
 
     def count(self, name: str) -> Ints:
         """A counter of each cell; of a token counter, its low half."""
@@ -209,7 +217,7 @@ class Cells:
         order = np.argsort(key, kind="stable")
         first = _firsts(key[order])
         group = np.empty(len(self), dtype=np.int64)
-        group[order] = np.repeat(np.arange(len(first)), np.diff([*first.tolist(), len(self)]))
+        group[order] = _run_numbers(first, len(self))
         added = Cells(
             starts[order][first],
             {n: Column(c.values, c.codes[order][first]) for n, c in columns.items()},
@@ -286,8 +294,10 @@ def _counters(measures: Measures) -> Ints:
 
 def _key(starts: Ints, columns: Sequence[Column]) -> Ints:
     """One number for each combination of start and values; it ascends with the start."""
-    key = np.unique(starts, return_inverse=True)[1]
-    size = int(key.max(initial=0)) + 1
+    if len(starts) == 0:
+        return starts
+    key = starts - starts.min()
+    size = int(key.max()) + 1
     for column in columns:
         if size * len(column.values) >= 2**62:
             key = np.unique(key, return_inverse=True)[1]
@@ -301,7 +311,18 @@ def _firsts(ordered: Ints) -> Ints:
     """Where each run of equal numbers begins."""
     if len(ordered) == 0:
         return np.empty(0, dtype=np.int64)
-    return np.concatenate([[0], np.nonzero(np.diff(ordered))[0] + 1])
+    changes = np.empty(len(ordered), dtype=bool)
+    changes[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=changes[1:])
+    return np.nonzero(changes)[0]
+
+
+def _run_numbers(first: Ints, size: int) -> Ints:
+    """For each of `size` places the number of the run that it is in."""
+    begins: Ints = np.zeros(size, dtype=np.int64)
+    begins[first[1:]] = 1
+    numbers: Ints = begins.cumsum()
+    return numbers
 
 
 def _sums(numbers: Any, first: Ints) -> Any:

@@ -24,6 +24,7 @@ _AWAY = {
     *(1021, 1040, 1041, 1044, 1045, 1049, 1053, 1077, 1079, 1080, 1114, 1129, 1130, 1142, 1152),
     *(1158, 1159, 1160, 1161, 1184, 1203, 1205, 1226, 1290, 1317, 1836, 1927, 1969, 3024, 4031),
 }
+_TIMEOUTS = f"SET lock_wait_timeout={_LOCK_SECONDS}, innodb_lock_wait_timeout={_LOCK_SECONDS}"
 # Without a strict mode a value that does not fit would be cut silently.
 _MODE = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 
@@ -48,7 +49,7 @@ class Mysql(Dialect):
             "write_timeout": _SILENT_SECONDS,
             "charset": "utf8mb4",
             "sql_mode": _MODE,
-            "init_command": f"SET lock_wait_timeout={_LOCK_SECONDS}, innodb_lock_wait_timeout={_LOCK_SECONDS}",
+            "init_command": _TIMEOUTS,
         }
         arguments = {name: value for name, value in given.items() if name not in self._url.query}
         return sa.create_engine(

@@ -92,7 +92,7 @@ def _row(place: Place, cells: Cells) -> dict[str, Any]:
 def read(
     connection: sa.Connection, cube: Cube, spans: Sequence[Span], filters: Filters
 ) -> Iterator[Cells]:
-    """The cells of a cube that lie within `spans`; most of what filters leave out is not read."""
+    """The cells of a cube that lie within `spans` and match."""
     chosen = sa.select(rollups.c.block, rollups.c.cells).where(rollups.c.cube == cube.name)
     if cube.name == PARTED and "api_key_id" in filters:
         parts = {part_of(value, PARTS) for value in filters["api_key_id"]}
@@ -104,7 +104,7 @@ def read(
             ranges = sa.or_(*map(_between, blocks[at : at + _RANGES_AT_ONCE]))
             rows = connection.execute(chosen.where(rollups.c.grain == grain, ranges))
             for block, data in rows:
-                yield unpack(data, cube, block).within(wanted)
+                yield unpack(data, cube, block).within(wanted).where(filters)
 
 
 def _blocks(spans: Sequence[Span], size: int) -> list[tuple[int, int]]:
@@ -126,35 +126,39 @@ def _between(run: tuple[int, int]) -> sa.ColumnElement[bool]:
 class Adder:
     """Sums cells as they come, so that a long range needs no more memory than its answer."""
 
-    def __init__(
-        self, dimensions: Sequence[Dimension], filters: Filters, start_of: Callable[[Ints], Ints]
-    ) -> None:
+    def __init__(self, dimensions: Sequence[Dimension], start_of: Callable[[Ints], Ints]) -> None:
         self._dimensions = dimensions
-        self._filters = filters
         self._start_of = start_of
         self._sums: list[Cells] = []
         self._waiting: list[Cells] = []
-        self._weight = 0
+        self._waiting_weight = 0
+        self._allowed = _ENOUGH
 
     def add(self, cells: Cells) -> None:
         self._waiting.append(cells)
-        self._weight += len(cells) + len(cells.histograms.cell)
-        if self._weight >= _ENOUGH:
+        self._waiting_weight += cells.weight
+        if self._waiting_weight >= _ENOUGH:
             self._reduce()
+            if sum(each.weight for each in self._sums) > self._allowed:
+                self._join()
 
     def _reduce(self) -> None:
         if self._waiting:
-            found = Cells.join(self._waiting).where(self._filters)
-            starts = self._start_of(found.start)
-            self._sums.append(found.regrouped(self._dimensions, starts))
-        self._waiting, self._weight = [], 0
+            found = Cells.join(self._waiting)
+            self._sums.append(found.regrouped(self._dimensions, self._start_of(found.start)))
+        self._waiting, self._waiting_weight = [], 0
+
+    def _join(self) -> None:
         if len(self._sums) > 1:
             joined = Cells.join(self._sums)
             self._sums = [joined.regrouped(self._dimensions, joined.start)]
+            # What did not shrink is the answer itself; it is not sorted again for every addition.
+            self._allowed = max(_ENOUGH, 2 * self._sums[0].weight)
 
     def sum(self) -> Cells | None:
         """The cells of all, by new start and `dimensions`; None of nothing."""
         self._reduce()
+        self._join()
         return self._sums[0] if self._sums and len(self._sums[0]) else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,11 +35,21 @@ class ExactText(sa.types.TypeDecorator[str]):
             return mysql.VARBINARY(4 * self.characters)
         return sa.Text()
 
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> Any:
-        return value.encode() if dialect.name == "mysql" and value is not None else value
+    def bind_processor(self, dialect: sa.Dialect) -> Callable[[str | None], Any] | None:
+        return _encoded if dialect.name == "mysql" else None
 
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> str | None:
-        return value.decode() if isinstance(value, bytes) else value
+    def result_processor(
+        self, dialect: sa.Dialect, coltype: object
+    ) -> Callable[[Any], str | None] | None:
+        return _decoded if dialect.name == "mysql" else None
+
+
+def _encoded(value: str | None) -> bytes | None:
+    return None if value is None else value.encode()
+
+
+def _decoded(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
 
 
 Bytes = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")

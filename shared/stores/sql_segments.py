@@ -8,6 +8,7 @@ A segment carries the values that its cells are told apart by. When it goes noth
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import msgspec
@@ -33,6 +34,15 @@ class _Packed(msgspec.Struct, array_like=True):
     count: bytes
 
 
+class _Zstandard(threading.local):
+    """What compresses; one for each thread, because it may not be shared, kept as it is dear."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=1)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_zstandard = _Zstandard()
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Packed)
 
@@ -50,12 +60,12 @@ def pack(cells: Cells, block: int) -> bytes:
         bucket=_bytes(cells.histograms.bucket, "<u2"),
         count=_bytes(cells.histograms.count, "<i8"),
     )
-    return zstandard.ZstdCompressor(level=1).compress(_encoder.encode(packed))
+    return _zstandard.compressor.compress(_encoder.encode(packed))
 
 
 def unpack(data: bytes, cube: Cube, block: int) -> Cells:
     """The cells of a segment of `cube`."""
-    packed = _decoder.decode(zstandard.decompress(data))
+    packed = _decoder.decode(_zstandard.decompressor.decompress(data))
     if packed.version != _VERSION:
         raise ValueError(f"a rollup segment of version {packed.version}, known is {_VERSION}")
     counters = np.frombuffer(packed.counters, dtype="<i8").reshape(len(COUNTERS), -1)
