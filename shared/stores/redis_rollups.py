@@ -81,7 +81,7 @@ def sum_up(
     start, stop = max(start, hours[0]), min(stop, hours[-1] + HOUR)
     cube = cube_for({*selection.filters, *dimensions})
     spans = cover([start, *(e for e in edges if start < e < stop), stop], cube.grains)
-    rolled_up, edge = (Adder(dimensions, selection.filters, start_of) for _ in range(2))
+    rolled_up, edge = (Adder(dimensions, start_of) for _ in range(2))
     for cells in _within(server, keys, selection, cube, spans, hours):
         rolled_up.add(cells)
     for span in spans:
@@ -104,7 +104,7 @@ def _within(
     spans: Sequence[Span],
     hours: Sequence[int],
 ) -> Iterator[Cells]:
-    """The cells of a cube in `spans`; most of what filters leave out is not read."""
+    """The cells of a cube in `spans` that match."""
     parts = _parts(cube, selection)
     for grain in cube.grains:
         wanted = [span for span in spans if span.grain == grain]
@@ -118,7 +118,8 @@ def _within(
             hashes = server.pipeline([("HVALS", keys.cells(place)) for place in some])
             for place, segments in zip(some, hashes, strict=True):
                 for segment in segments:
-                    yield unpack(segment, cube, place.block).within(wanted)
+                    cells = unpack(segment, cube, place.block).within(wanted)
+                    yield cells.where(selection.filters)
 
 
 def _parts(cube: Cube, selection: Selection) -> list[int]:
