@@ -50,7 +50,12 @@ class Settings(BaseSettings):
     )
 
     redis_url: str | None = Field(None, description="Store: Redis")
-    clickhouse_url: str | None = Field(None, description="Store: ClickHouse")
+    clickhouse_url: str | None = Field(
+        None, description="Store: ClickHouse, as clickhouse://… or, in this process, chdb:///folder"
+    )
+    clickhouse_cluster: str | None = Field(
+        None, description="ClickHouse's cluster: replicated tables, and one that spans the shards"
+    )
     database_url: str | None = Field(
         None, description="Store: PostgreSQL, MySQL/MariaDB or SQLite, as a SQLAlchemy URL"
     )
@@ -153,7 +158,9 @@ class Settings(BaseSettings):
     @property
     def one_process(self) -> bool:
         """Whether the store lives in one process, so that all services must share it."""
-        return self.backends()[0] == "memory"
+        used = self.backends()[0]
+        embedded = (self.clickhouse_url or "").startswith("chdb:")
+        return used == "memory" or (used == "clickhouse" and embedded)
 
 
 def load_settings(env_file: Path | str | None = ".env", **overrides: Any) -> Settings:

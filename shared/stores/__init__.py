@@ -55,11 +55,11 @@ def _opener(settings: Settings) -> Opener:
         return lambda clock: JsonlStore(path, ttl_seconds=settings.ttl_seconds, clock=clock)
     if backend == "redis":
         return _redis(settings)
+    if backend == "clickhouse":
+        return _clickhouse(settings)
     if backend in ("database", "sled"):
         return _sql(settings, backend)
-    if backend == "memory":
-        return lambda clock: MemoryStore(max_events=settings.max_events)
-    raise SettingsError([f"{_variable(backend)}: this store is not available in this version"])
+    return lambda clock: MemoryStore(max_events=settings.max_events)
 
 
 def _redis(settings: Settings) -> Opener:
@@ -74,6 +74,21 @@ def _redis(settings: Settings) -> Opener:
     except ValueError as error:
         raise SettingsError([f"{_variable('redis')}: {error}"]) from None
     return lambda clock: RedisStore(url, ttl_seconds=settings.ttl_seconds, clock=clock)
+
+
+def _clickhouse(settings: Settings) -> Opener:
+    from shared.stores.clickhouse import ClickHouseStore, check_url
+
+    url, variable = settings.clickhouse_url, _variable("clickhouse")
+    assert url is not None
+    check_url(url, variable)
+    return lambda clock: ClickHouseStore(
+        url,
+        cluster=settings.clickhouse_cluster,
+        ttl_seconds=settings.ttl_seconds,
+        clock=clock,
+        variable=variable,
+    )
 
 
 def _sql(settings: Settings, backend: Backend) -> Opener:
