@@ -44,6 +44,7 @@ _TRIES = 4
 _DEFAULT_POLICY = IndexPolicy()
 
 T = TypeVar("T")
+E = TypeVar("E")
 
 
 class JsonlStore(Store):
@@ -89,16 +90,19 @@ class JsonlStore(Store):
 
     def scan(self, selection: Selection) -> Iterator[list[Event]]:
         wanted = self.alive(selection)
-        nothing: tuple[int | None, list[tuple[int, int]]] = (None, [])
-        fd, ranges = self._ask(
-            lambda snapshot: (os.dup(snapshot.fd), jsonl_pages.ranges(snapshot, wanted)),
-            empty=nothing,
-        )
-        if fd is None:
+
+        def begin(snapshot: Snapshot) -> tuple[int, list[tuple[int, int]], tuple[int, int]]:
+            ranges = jsonl_pages.ranges(snapshot, wanted)
+            return os.dup(snapshot.fd), ranges, (snapshot.end, snapshot.size)
+
+        begun = self._ask(begin, empty=None, tail=False)
+        if begun is None:
             return
+        fd, ranges, tail = begun
         try:
             with unavailable_where_it_fails(self._path):
-                yield from jsonl_pages.events_in(fd, ranges, wanted)
+                blocks = jsonl_pages.blocks_in(fd, ranges, tail)
+                yield from jsonl_pages.events_in(blocks, wanted)
         finally:
             os.close(fd)
 
@@ -165,7 +169,7 @@ class JsonlStore(Store):
             rewrite = Rewrite(self._path, self._appender, self._engine, index, horizon)
             return found.events if rewrite.run(snapshot) else 0
 
-    def _ask(self, question: Callable[[Snapshot], T], *, empty: T) -> T:
+    def _ask(self, question: Callable[[Snapshot], T], *, empty: E, tail: bool = True) -> T | E:
         """The answer from the file as it is now; `empty` where there is no file.
 
         Another process may merge segments or throw the index away while it is read: then it is
@@ -174,7 +178,10 @@ class JsonlStore(Store):
         reason = ""
         for attempt in range(_TRIES):
             try:
-                with unavailable_where_it_fails(self._path), self._view.snapshot() as snapshot:
+                with (
+                    unavailable_where_it_fails(self._path),
+                    self._view.snapshot(tail=tail) as snapshot,
+                ):
                     return empty if snapshot is None else question(snapshot)
             except IndexUnreadable as error:
                 reason = str(error)

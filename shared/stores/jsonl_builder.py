@@ -34,7 +34,7 @@ class IndexPolicy:
     """Less than this without index is left for later."""
     slice: int = 128 * MIB
     """What is read for one segment: about a second's work."""
-    most_unindexed: int = 256 * MIB
+    most_unindexed: int = 128 * MIB
     """A query that finds more than this without index builds it before it answers."""
     segment_rows: int = 1_000_000
     """Segments are merged up to this many rows, so that they are few."""

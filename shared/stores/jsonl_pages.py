@@ -11,7 +11,7 @@ from shared.events import Event
 from shared.stores.base import Order, Position, Selection
 from shared.stores.jsonl_engine import IndexUnreadable
 from shared.stores.jsonl_figures import condition_of
-from shared.stores.jsonl_reader import BLOCK, decode_block, decode_event
+from shared.stores.jsonl_reader import BLOCK, decode_block, decode_event, read_lines
 from shared.stores.jsonl_view import Part, Snapshot
 
 
@@ -101,7 +101,7 @@ def _event_at(fd: int, place: Place) -> Event:
 
 
 def ranges(snapshot: Snapshot, selection: Selection) -> list[tuple[int, int]]:
-    """Ranges of whole lines, of about a block each, that hold all of the selection's events."""
+    """Ranges of whole lines, of about a block each, that hold the selection's indexed events."""
     condition, parameters = condition_of(selection)
     found: list[tuple[int, int]] = []
     for part in snapshot.parts_of(selection.start, selection.end):
@@ -113,9 +113,15 @@ def ranges(snapshot: Snapshot, selection: Selection) -> list[tuple[int, int]]:
     return found
 
 
-def events_in(fd: int, ranges: list[tuple[int, int]], wanted: Selection) -> Iterator[list[Event]]:
-    """The wanted events of the ranges, a chunk for each that has any."""
+def blocks_in(fd: int, ranges: list[tuple[int, int]], tail: tuple[int, int]) -> Iterator[bytes]:
+    """The lines of the ranges, then all of the tail's: they are not worth indexing for one pass."""
     for start, end in ranges:
-        lines = decode_block(os.pread(fd, end - start, start))
-        if chunk := [event for event in lines.events if wanted.matches(event)]:
+        yield os.pread(fd, end - start, start)
+    yield from read_lines(fd, *tail)
+
+
+def events_in(blocks: Iterator[bytes], wanted: Selection) -> Iterator[list[Event]]:
+    """The wanted events of the blocks, a chunk for each that has any."""
+    for block in blocks:
+        if chunk := [event for event in decode_block(block).events if wanted.matches(event)]:
             yield chunk

@@ -45,7 +45,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The file at one moment: every row of its first `end` bytes is in one of the parts."""
+    """The file at one moment: every row of its first `end` bytes is in one of the parts.
+
+    Without the tail `end` is where the index ends; `size` is that of the file.
+    """
 
     fd: int
     end: int
@@ -122,15 +125,11 @@ class View:
         self._tail = _Tail()
 
     @contextmanager
-    def snapshot(self) -> Iterator[Snapshot | None]:
+    def snapshot(self, *, tail: bool = True) -> Iterator[Snapshot | None]:
         """The file as it is now; None where there is none."""
         with self._engine.session() as session:
             with self._mutex:
-                if not self._open():
-                    snapshot = None
-                else:
-                    self._refresh()
-                    snapshot = self._take(session)
+                snapshot = self._take(session, tail=tail) if self._open() else None
             try:
                 yield snapshot
             finally:
@@ -174,10 +173,9 @@ class View:
             return False
         return True
 
-    def _refresh(self) -> None:
+    def _read_tail(self) -> None:
         assert self._fd is not None
         fd, size = self._fd, os.fstat(self._fd).st_size
-        self._load_segments(fd)
         if size - self._covered > self._policy.most_unindexed:
             self._build(fd)
             size = os.fstat(fd).st_size
@@ -219,8 +217,11 @@ class View:
     def _covered(self) -> int:
         return self._segments[-1].end if self._segments else 0
 
-    def _take(self, session: Session) -> Snapshot:
+    def _take(self, session: Session, *, tail: bool) -> Snapshot:
         assert self._fd is not None
+        self._load_segments(self._fd)
+        if tail:
+            self._read_tail()
         # The transaction begins with its first look, and sees no more than what is there then.
         session.rows("BEGIN")
         session.rows("SELECT count(*) FROM tail")
@@ -230,10 +231,11 @@ class View:
             for each in self._segments
             if each.rows
         ]
-        parts.append(Part(0, None, *self._tail.times, self._tail.rows))
+        if tail:
+            parts.append(Part(0, None, *self._tail.times, self._tail.rows))
         return Snapshot(
             fd=os.dup(self._fd),
-            end=self._tail.end,
+            end=self._tail.end if tail else self._covered,
             size=os.fstat(self._fd).st_size,
             parts=parts,
             session=session,
