@@ -48,6 +48,7 @@ SCAN_CHUNK = 2_000
 EXPIRE_CHUNK = 5_000
 EDGE_CHUNK = 20_000
 MERGE_CHUNK = 32
+MAINTAIN_CHUNK = 256
 _TRIES = 8
 _MOST_BRANCHES = 20
 _AGGREGATED: tuple[Dimension, ...] = ("model", "endpoint", "backend")
@@ -161,7 +162,7 @@ class SqlStore(Store):
             parts = [sa.select(branch.subquery()) for branch in branches]
             chosen = _first(sa.select(sa.union_all(*parts).subquery()), limit, ascending)
         with self._engine.connect() as connection:
-            return [event_of(tuple(row)) for row in connection.execute(chosen)]
+            return [event_of(tuple(row)) for row in connection.execute(chosen).all()]
 
     def _matching(self, wanted: Selection) -> list[sa.ColumnElement[bool]]:
         conditions: list[sa.ColumnElement[bool]] = [
@@ -309,7 +310,7 @@ class SqlStore(Store):
             .with_for_update(skip_locked=True)
         )
         with self._writers.begin() as connection:
-            rows = [tuple(row) for row in connection.execute(ended)]
+            rows = [tuple(row) for row in connection.execute(ended).all()]
             if not rows:
                 return 0, []
             ids = [row[0] for row in rows]
@@ -330,6 +331,16 @@ class SqlStore(Store):
     def _ended_places(self, horizon: int) -> list[Place]:
         with self._engine.connect() as connection:
             return sql_rollups.places_before(connection, horizon + 1, limit=EXPIRE_CHUNK)
+
+    def maintain(self) -> bool:
+        """Merge segments, those of processes that are gone too."""
+        crowded = self._run(self._crowded_places)
+        self._merge(sorted({*crowded[:MAINTAIN_CHUNK], *self._tally.take_due()}))
+        return len(crowded) > MAINTAIN_CHUNK
+
+    def _crowded_places(self) -> list[Place]:
+        with self._engine.connect() as connection:
+            return sql_rollups.crowded_places(connection, limit=MAINTAIN_CHUNK + 1)
 
     def clear(self) -> None:
         self._run(lambda: self._dialect.clear(self._engine))

@@ -12,9 +12,17 @@ from sqlalchemy.dialects import postgresql
 
 from shared.stores.sql_dialects import CONNECT_SECONDS, POOL, Dialect, Fault, missing
 from shared.stores.sql_rows import COLUMNS, Row
-from shared.stores.sql_schema import PREFIX_LENGTH, events, rollups
+from shared.stores.sql_schema import PREFIX_LENGTH, ExactText, events, rollups
 
-_COPY = f"COPY {events.name} ({', '.join(COLUMNS)}) FROM STDIN"
+_COPY = f"COPY {events.name} ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)"
+_TYPES = {
+    ExactText: "text",
+    sa.SmallInteger: "int2",
+    sa.BigInteger: "int8",
+    sa.Boolean: "bool",
+    sa.Double: "float8",
+    sa.LargeBinary: "bytea",
+}
 _json = msgspec.json.Encoder()
 _MIGRATION_LOCK = 7_104_870_317
 _CONFLICTS = {"23505", "40001", "40P01"}
@@ -40,6 +48,7 @@ class Postgresql(Dialect):
         except ImportError:
             raise missing("postgresql", variable) from None
         self.errors = (psycopg.Error,)
+        self._types = [_type_of(events.c[name].type) for name in COLUMNS]
         self._url = url.set(drivername="postgresql+psycopg")
 
     def engine(self) -> sa.Engine:
@@ -69,6 +78,7 @@ class Postgresql(Dialect):
     def insert(self, connection: sa.Connection, rows: Sequence[Row]) -> None:
         driver: Any = connection.connection.driver_connection
         with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.set_types(self._types)
             for row in rows:
                 copy.write_row(row)
 
@@ -96,6 +106,11 @@ class Postgresql(Dialect):
         starts = sorted({value[:PREFIX_LENGTH] for value in values})
         beginning = sa.func.left(column, sa.literal_column(str(PREFIX_LENGTH)), type_=column.type)
         return [beginning == starts[0] if len(starts) == 1 else beginning.in_(starts)]
+
+
+def _type_of(column: sa.types.TypeEngine[Any]) -> str:
+    """PostgreSQL's name of a column's type; binary COPY wants it said."""
+    return next(name for kind, name in _TYPES.items() if isinstance(column, kind))
 
 
 def _is_operational(error: BaseException) -> bool:

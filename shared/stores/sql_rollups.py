@@ -36,6 +36,8 @@ BLOCKS = {MINUTE: HOUR, HOUR: DAY, DAY: DAY}
 """How many seconds of a grain's cells lie together. A minute by itself may hold a few events."""
 
 MERGE_AT = 16
+CROWD = 8
+"""Those not worth merging, each thrice the size of the one before, are hardly ever so many."""
 QUIET_SECONDS = 30.0
 _RANGES_AT_ONCE = 50
 _ENOUGH = 200_000
@@ -249,6 +251,12 @@ def places_before(connection: sa.Connection, stop: int, *, limit: int) -> list[P
             )
             found += [Place(*row) for row in connection.execute(chosen)]
     return found
+
+
+def crowded_places(connection: sa.Connection, *, limit: int) -> list[Place]:
+    """Up to `limit` places with so many segments that some of them are worth merging."""
+    chosen = sa.select(*_PLACE).group_by(*_PLACE).having(sa.func.count() >= CROWD).limit(limit)
+    return [Place(*row) for row in connection.execute(chosen)]
 
 
 def zeros(starts: Ints) -> Ints:

@@ -145,6 +145,21 @@ def test_many_small_appends_leave_few_segments(open_store: Callable[..., SqlStor
     assert store.aggregate(EVER).latency_ms.p50 == pytest.approx(2 * MERGE_AT - 1, rel=0.02)
 
 
+def test_maintenance_merges_what_writers_that_are_gone_have_left(
+    open_store: Callable[..., SqlStore],
+) -> None:
+    for n in range(9):
+        writer = open_store()
+        writer.append([make_event(f"{n}", BASE)])
+        writer.close()
+    store = open_store()
+    left = _rows(store, rollups)
+
+    assert store.maintain() is False
+    assert _rows(store, rollups) == left // 9
+    assert store.aggregate(EVER).total_requests == 9
+
+
 def test_two_that_merge_at_once_change_no_figure(open_store: Callable[..., SqlStore]) -> None:
     one, other = open_store(), open_store()
     chosen = varied_events(100, start=BASE, end=BASE + 50)
