@@ -19,8 +19,9 @@ setup: $(VENV)/dev.stamp  ## what running and developing need
 run: $(VENV)/run.stamp  ## all services; WORKERS=3 for three workers
 	@exec $(BIN)/python -m deploy.run $(if $(WORKERS),--concurrency worker=$(WORKERS))
 
+# Many tests wait for processes, so three run at once on two cores.
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -281,7 +281,7 @@ def run_machine(make: MakeStore, *, reopens: bool, examples: int, steps: int) ->
 class StoreMachine:
     """Mixed into a store's test class beside `StoreContract`."""
 
-    machine_examples = 40
+    machine_examples = 20
     machine_steps = 40
     machine_reopens = True
 

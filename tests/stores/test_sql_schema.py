@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,10 @@ from shared.stores.sql import SqlStore
 from shared.stores.sql_url import dialect_of
 from tests.stores.samples import make_event
 
-print("ready", flush=True)
-sys.stdin.readline()
-store = SqlStore(dialect_of(sys.argv[1], "URL"))
-print(store.append([make_event(sys.argv[2]), make_event("shared")]))
-store.close()
+for line in sys.stdin:
+    store = SqlStore(dialect_of(line.strip(), "URL"))
+    print(store.append([make_event(sys.argv[1]), make_event("shared")]), flush=True)
+    store.close()
 """
 
 
@@ -70,41 +70,36 @@ def connection(store: SqlStore, url: str) -> Iterator[sa.Connection]:
     engine.dispose()
 
 
-def _start(url: str, event_id: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", OPEN_AND_APPEND, url, event_id],
+@contextmanager
+def _opener(event_id: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that opens each database that it is told of and appends to it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OPEN_AND_APPEND, event_id],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
         env=clean_environment({}),
     )
+    try:
+        yield process
+    finally:
+        process.communicate(timeout=60)
 
 
-def _finish(process: subprocess.Popen[str]) -> int:
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    return int(output.split()[-1])
-
-
-@pytest.mark.timeout(300)
 def test_two_processes_that_start_at_once_make_one_schema(new_url: Callable[[], str]) -> None:
-    for _ in range(ROUNDS):
-        url = new_url()
-        processes = [_start(url, event_id) for event_id in ("one", "other")]
-        for process in processes:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        new = [_finish(process) for process in processes]
+    with _opener("one") as one, _opener("other") as other:
+        for _ in range(ROUNDS):
+            url = new_url()
+            for process in (one, other):
+                assert process.stdin is not None
+                process.stdin.write(f"{url}\n")
+                process.stdin.flush()
+            new = [int(p.stdout.readline()) for p in (one, other) if p.stdout is not None]
 
-        store = SqlStore(dialect_of(url, "URL"))
-        assert sum(new) == store.stats().total_events == 3
-        store.close()
+            store = SqlStore(dialect_of(url, "URL"))
+            assert sum(new) == store.stats().total_events == 3
+            store.close()
 
 
 def test_the_migrated_schema_is_the_one_that_queries_expect(connection: sa.Connection) -> None:
