@@ -12,7 +12,8 @@ import os
 import secrets
 import signal
 import socket
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgpack
 from arq import cron
@@ -28,6 +29,8 @@ from shared.stream import ARQ_QUEUE, EventQueue, connect
 from worker.consumer import Consumer, Pace
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 STOP_SECONDS = 4.0
 CANCEL_SECONDS = 1.0
@@ -46,7 +49,9 @@ class Services:
             self._queue, store, self._name, max_dead_letters=settings.max_dead_letters, pace=pace
         )
         self._consuming: asyncio.Task[None] | None = None
-        self._expiring: asyncio.Future[int] | None = None
+        self._upkeep: set[asyncio.Future[Any]] = set()
+        """Calls of the store that jobs have begun; each runs in a thread, which can't be ended."""
+        self._stopping = False
 
     def start(self) -> asyncio.Task[None]:
         """Start consuming; the task ends after `stop`."""
@@ -61,25 +66,36 @@ class Services:
         Returns False where a call of the store has not ended within STOP_SECONDS: the thread that
         it hangs in can't be ended.
         """
+        self._stopping = True
         self._consumer.stop()
-        tasks = {task for task in (self._consuming, self._expiring) if task is not None}
+        tasks = {*self._upkeep, *([self._consuming] if self._consuming else [])}
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_SECONDS)
         if self._consuming is not None and not self._consuming.done():
             self._consuming.cancel()
             await asyncio.wait({self._consuming}, timeout=CANCEL_SECONDS)
         await self._queue.close()
-        return not self._consumer.writing and (self._expiring is None or self._expiring.done())
+        return not self._consumer.writing and not self._upkeep
 
     async def expire(self) -> int:
         """Remove events whose time has ended; returns how many."""
-        loop = asyncio.get_running_loop()
-        self._expiring = loop.run_in_executor(None, self._store.expire)
+        return await self._keep_up(self._store.expire) or 0
+
+    async def maintain(self) -> None:
+        """Do what the store has put off, a step at a time."""
+        while not self._stopping and await self._keep_up(self._store.maintain):
+            pass
+
+    async def _keep_up(self, call: Callable[[], T]) -> T | None:
+        """Run a call of the store in a thread; None where the store is away."""
+        running = asyncio.get_running_loop().run_in_executor(None, call)
+        self._upkeep.add(running)
+        running.add_done_callback(self._upkeep.discard)
         try:
-            return await asyncio.shield(self._expiring)
+            return await asyncio.shield(running)
         except StoreUnavailable as error:
-            logger.warning("expiry put off", extra={"reason": str(error)})
-            return 0
+            logger.warning("upkeep put off", extra={"reason": str(error)})
+            return None
 
     async def forget_idle_consumers(self) -> int:
         """Remove the group's members that are gone for good; returns how many."""
@@ -106,6 +122,10 @@ async def expire(ctx: dict[Any, Any]) -> int:
     return await services_of(ctx).expire()
 
 
+async def maintain(ctx: dict[Any, Any]) -> None:
+    await services_of(ctx).maintain()
+
+
 async def forget_idle_consumers(ctx: dict[Any, Any]) -> int:
     return await services_of(ctx).forget_idle_consumers()
 
@@ -115,9 +135,10 @@ def arq_options(broker_url: str) -> dict[str, Any]:
     pool = ConnectionPool.from_url(broker_url, socket_timeout=5, socket_connect_timeout=5)
     wire = {"job_serializer": msgpack.packb, "job_deserializer": msgpack.unpackb}
     return {
-        "functions": [expire, forget_idle_consumers],
+        "functions": [expire, maintain, forget_idle_consumers],
         "cron_jobs": [
             cron(expire, second=0, keep_result=0),
+            cron(maintain, second=set(range(5, 60, 10)), keep_result=0),
             cron(forget_idle_consumers, minute=7, second=0, keep_result=0),
         ],
         "queue_name": ARQ_QUEUE,

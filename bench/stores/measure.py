@@ -37,7 +37,8 @@ def load(store: Store, count: int) -> dict[str, Any]:
         seconds += time.perf_counter() - started
         assert new == len(events), f"{new} of {len(events)} events were new"
     started = time.perf_counter()
-    store.maintain()
+    while store.maintain():
+        pass
     settled = time.perf_counter() - started
     check(store, totals)
     size = store.stats().size_bytes

@@ -70,7 +70,7 @@ def _redis(settings: Settings) -> Opener:
     url = settings.redis_url
     assert url is not None
     try:
-        parse_url(url)
+        parse_url(url)  # type: ignore[no-untyped-call]
     except ValueError as error:
         raise SettingsError([f"{_variable('redis')}: {error}"]) from None
     return lambda clock: RedisStore(url, ttl_seconds=settings.ttl_seconds, clock=clock)
