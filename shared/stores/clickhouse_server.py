@@ -98,6 +98,7 @@ class ServerEngine(Engine):
         self._errors = exceptions
         self._external = external.ExternalData
         self._connecting = threading.Lock()
+        self._appending = threading.Lock()
         self._client: Any = None
 
     def _connected(self) -> Any:
@@ -116,9 +117,7 @@ class ServerEngine(Engine):
 
     def _failure(self, error: Any) -> EngineError | EngineUnavailable:
         # No code of ClickHouse's: nobody answered, or a proxy did.
-        if error.code is None and isinstance(
-            error, self._errors.OperationalError | self._errors.DatabaseError
-        ):
+        if error.code is None and not isinstance(error, self._errors.ProgrammingError):
             return EngineUnavailable(f"ClickHouse: {str(error)[:500]}", None)
         return failure(str(error), error.code)
 
@@ -139,7 +138,8 @@ class ServerEngine(Engine):
         def insert(client: Any) -> Any:
             return client.command(sql, external_data=data, settings=settings)
 
-        summary = _in_turn(lambda: self._run(insert))
+        with self._appending:
+            summary = _in_turn(lambda: self._run(insert))
         return int(summary.written_rows)
 
     def clear(self, schema: Schema) -> None:
