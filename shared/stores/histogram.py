@@ -8,8 +8,6 @@ within α of any duration in it, where γ = (1+α) / (1-α): the DDSketch of Mas
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,14 +19,13 @@ _LOG_GAMMA = math.log((1 + ALPHA) / (1 - ALPHA))
 _SMALLEST = 1e-3
 _OFFSET = 1 - math.ceil(math.log(_SMALLEST) / _LOG_GAMMA)
 _Ints = np.ndarray[Any, np.dtype[np.int64]]
-_PAIR = np.dtype([("bucket", "<u2"), ("count", "<i4")])
 
 
-def bucket_of(duration_ms: float) -> int:
-    """The histogram bucket of a duration; 0 holds everything below a microsecond."""
-    if duration_ms < _SMALLEST:
-        return 0
-    return math.ceil(math.log(duration_ms) / _LOG_GAMMA) + _OFFSET
+def buckets_of(durations_ms: np.ndarray[Any, np.dtype[np.float64]]) -> _Ints:
+    """The histogram bucket of each duration; 0 holds everything below a microsecond."""
+    durations = np.maximum(durations_ms, _SMALLEST)
+    buckets = np.ceil(np.log(durations) / _LOG_GAMMA).astype(np.int64) + _OFFSET
+    return np.where(durations_ms < _SMALLEST, 0, buckets)
 
 
 def value_of(bucket: int) -> float:
@@ -36,53 +33,6 @@ def value_of(bucket: int) -> float:
     if bucket == 0:
         return 0.0
     return 2 * math.exp((bucket - _OFFSET) * _LOG_GAMMA) / (1 + math.exp(_LOG_GAMMA))
-
-
-def pack_histogram(histogram: Mapping[int, int]) -> bytes:
-    """Pairs of bucket (uint16) and count (int32), little-endian.
-
-    Two packed histograms joined are the packed sum of both.
-    """
-    pairs = [part for item in histogram.items() if item[1] for part in item]
-    return struct.pack("<" + "Hi" * (len(pairs) // 2), *pairs)
-
-
-def latency_of(histogram: bytes) -> Latency:
-    """Percentiles of a packed histogram, within `ALPHA` of the nearest rank's value."""
-    counts = _counts(histogram)
-    total = int(counts.sum())
-    if total <= 0:
-        return Latency()
-    cumulative = np.cumsum(counts)
-
-    def at(p: float) -> float:
-        rank = max(1, math.ceil(p * total))
-        return value_of(int(np.searchsorted(cumulative, rank)))
-
-    return Latency(p50=at(0.50), p90=at(0.90), p95=at(0.95), p99=at(0.99), max=at(1.0))
-
-
-def compact_histogram(histogram: bytes) -> bytes:
-    """The same histogram with each bucket once."""
-    counts = _counts(histogram)
-    buckets = np.nonzero(counts)[0]
-    packed = np.empty(len(buckets), dtype=_PAIR)
-    packed["bucket"] = buckets
-    packed["count"] = counts[buckets]
-    return packed.tobytes()
-
-
-def _counts(histogram: bytes) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    pairs = np.frombuffer(histogram, dtype=_PAIR)
-    counts = np.bincount(pairs["bucket"], weights=pairs["count"])
-    return np.rint(counts).astype(np.int64)
-
-
-def buckets_of(durations_ms: np.ndarray[Any, np.dtype[np.float64]]) -> _Ints:
-    """`bucket_of` of many durations."""
-    durations = np.maximum(durations_ms, _SMALLEST)
-    buckets = np.ceil(np.log(durations) / _LOG_GAMMA).astype(np.int64) + _OFFSET
-    return np.where(durations_ms < _SMALLEST, 0, buckets)
 
 
 def latencies_of(group: _Ints, bucket: _Ints, count: _Ints, groups: int) -> list[Latency]:

@@ -11,8 +11,7 @@ from shared.events import Event
 from shared.stores.base import DIMENSIONS, DimensionValue
 from shared.stores.redis_layout import SECONDS, Block, Keys, blocks_of, index_field, pack_event
 from shared.stores.redis_rollups import new_id, segments_of
-from shared.stores.rollup import HOUR, values_of
-from shared.stores.sql_rollups import Place
+from shared.stores.rollup import HOUR, Place, values_of
 
 
 class Change(NamedTuple):

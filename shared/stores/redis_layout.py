@@ -33,8 +33,7 @@ from shared.events import (
     TokenUsage,
 )
 from shared.stores.base import DIMENSIONS, Dimension, DimensionValue
-from shared.stores.rollup import HOUR
-from shared.stores.sql_rollups import BLOCKS, KEPT, PARTED, PARTS, Place
+from shared.stores.rollup import BLOCKS, CUBES, HOUR, PARTED, PARTS, Place
 
 ROOT = "{routiium:analytics:store}:"
 GENERATION = ROOT + "generation"
@@ -105,7 +104,7 @@ def blocks_of(second: int) -> list[Block]:
     """The block of every cube and grain that a second lies in."""
     return [
         Block(cube.name, grain, second - second % BLOCKS[grain])
-        for cube in KEPT
+        for cube in CUBES
         for grain in cube.grains
     ]
 

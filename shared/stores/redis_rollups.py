@@ -12,23 +12,27 @@ from collections.abc import Callable, Iterator, Sequence
 
 from shared.events import Event
 from shared.stores.base import DIMENSIONS, Dimension, Selection
+from shared.stores.cells import Cells, Measures
+from shared.stores.columns import Ints
+from shared.stores.figures import Adder
 from shared.stores.redis_layout import Keys
 from shared.stores.redis_reader import Reader
 from shared.stores.redis_server import RedisServer
-from shared.stores.rollup import HOUR, Cube, Span, cover, values_of
-from shared.stores.sql_cells import Cells, Ints, Measures, part_of
-from shared.stores.sql_rollups import (
+from shared.stores.rollup import (
     BLOCKS,
-    KEPT,
+    CUBES,
+    HOUR,
     PARTED,
     PARTS,
-    Adder,
+    Cube,
     Place,
+    Span,
+    cover,
     cube_for,
-    placed,
-    worth_merging,
+    part_of,
+    values_of,
 )
-from shared.stores.sql_segments import pack, unpack
+from shared.stores.segments import pack, placed, unpack, worth_merging
 
 _PLACES = 100
 """Places that are read at once."""
@@ -127,7 +131,7 @@ def _parts(cube: Cube, selection: Selection) -> list[int]:
         return [0]
     if "api_key_id" not in selection.filters:
         return list(range(PARTS))
-    return sorted({part_of(value, PARTS) for value in selection.filters["api_key_id"]})
+    return sorted({part_of(value) for value in selection.filters["api_key_id"]})
 
 
 def _blocks(spans: Sequence[Span], size: int, hours: Sequence[int]) -> list[int]:
@@ -159,7 +163,7 @@ def merge(server: RedisServer, keys: Keys, places: Sequence[Place], *, fully: bo
 def _replace(
     server: RedisServer, keys: Keys, place: Place, segments: Sequence[tuple[bytes, bytes]]
 ) -> None:
-    cube = next(cube for cube in KEPT if cube.name == place.cube)
+    cube = next(cube for cube in CUBES if cube.name == place.cube)
     joined = Cells.join([unpack(data, cube, place.block) for _, data in segments])
     summed = joined.regrouped(cube.dimensions, joined.start)
     if len(segments) == 1 and len(summed) == len(joined):

@@ -25,15 +25,16 @@ from shared.stores.base import (
     Store,
     StoreStats,
 )
+from shared.stores.cells import Cells
+from shared.stores.columns import Ints
+from shared.stores.figures import aggregate_cells, points_of_cells, zeros
 from shared.stores.redis_changes import additions, removals
 from shared.stores.redis_layout import CLEARING, GENERATION, ROOT, Keys, generation_of
 from shared.stores.redis_reader import CHUNK, Reader
 from shared.stores.redis_rollups import merge, sum_up
 from shared.stores.redis_server import Command, RedisServer
-from shared.stores.rollup import DAY
-from shared.stores.sql_cells import Cells, Ints
-from shared.stores.sql_figures import aggregate_cells, points_of_cells
-from shared.stores.sql_rollups import Place, Tally, zeros
+from shared.stores.rollup import DAY, Place
+from shared.stores.segments import Tally
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import sqlalchemy as sa
@@ -25,7 +24,6 @@ from shared.stores import sql_rollups
 from shared.stores.base import (
     Aggregate,
     Dimension,
-    DimensionValue,
     Order,
     Point,
     Position,
@@ -33,14 +31,16 @@ from shared.stores.base import (
     Store,
     StoreStats,
 )
-from shared.stores.rollup import cover
-from shared.stores.sql_cells import Cells, Ints
+from shared.stores.cells import Cells
+from shared.stores.columns import Ints
+from shared.stores.figures import Adder, aggregate_cells, points_of_cells, zeros
+from shared.stores.rollup import Filters, Place, cover, cube_for
+from shared.stores.segments import Tally
 from shared.stores.sql_dialects import Dialect
-from shared.stores.sql_figures import aggregate_cells, points_of_cells
+from shared.stores.sql_events import first_events, matching
 from shared.stores.sql_migrate import upgrade
-from shared.stores.sql_rollups import Adder, Filters, Place, Tally
-from shared.stores.sql_rows import COLUMNS, MEASURES, Row, event_of, measures_of, row_of
-from shared.stores.sql_schema import INDEXED, events
+from shared.stores.sql_rows import MEASURES, Row, event_of, measures_of, row_of
+from shared.stores.sql_schema import events
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +50,9 @@ EDGE_CHUNK = 20_000
 MERGE_CHUNK = 32
 MAINTAIN_CHUNK = 256
 _TRIES = 8
-_MOST_BRANCHES = 20
 _AGGREGATED: tuple[Dimension, ...] = ("model", "endpoint", "backend")
 _LAST_SECOND = 253_402_300_799
 
-_EVENT = [events.c[name] for name in COLUMNS]
 _MEASURES = [events.c[name] for name in MEASURES]
 
 T = TypeVar("T")
@@ -151,38 +149,10 @@ class SqlStore(Store):
     def _query(
         self, selection: Selection, limit: int, order: Order, after: Position | None
     ) -> list[Event]:
-        ascending = order == "asc"
-        past = [] if after is None else [self._dialect.beyond(after, ascending=ascending)]
-        branches = [
-            _first(sa.select(*_EVENT).where(*self._matching(each), *past), limit, ascending)
-            for each in _one_value_each(self.alive(selection))
-        ]
-        chosen = branches[0]
-        if len(branches) > 1:
-            parts = [sa.select(branch.subquery()) for branch in branches]
-            chosen = _first(sa.select(sa.union_all(*parts).subquery()), limit, ascending)
+        wanted = self.alive(selection)
+        chosen = first_events(self._dialect, wanted, limit=limit, order=order, after=after)
         with self._engine.connect() as connection:
             return [event_of(tuple(row)) for row in connection.execute(chosen).all()]
-
-    def _matching(self, wanted: Selection) -> list[sa.ColumnElement[bool]]:
-        conditions: list[sa.ColumnElement[bool]] = [
-            events.c.timestamp.between(wanted.start, wanted.end)
-        ]
-        for name, values in wanted.filters.items():
-            conditions += self._filter(name, values)
-        return conditions
-
-    def _filter(
-        self, name: Dimension, values: frozenset[DimensionValue]
-    ) -> list[sa.ColumnElement[bool]]:
-        column = events.c[name]
-        present: list[Any] = sorted(value for value in values if value is not None)
-        same = column == present[0] if len(present) == 1 else column.in_(present)
-        if None in values:
-            return [sa.or_(column.is_(None), same) if present else column.is_(None)]
-        if name in INDEXED and present and isinstance(present[0], str):
-            return [same, *self._dialect.prefix_matches(column, present)]
-        return [same]
 
     def scan(self, selection: Selection) -> Iterator[list[Event]]:
         after = None
@@ -197,7 +167,7 @@ class SqlStore(Store):
     def aggregate(self, selection: Selection) -> Aggregate:
         wanted = self.alive(selection)
         edges = [wanted.start, wanted.end + 1]
-        cells = self._sum(edges, wanted.filters, _AGGREGATED, sql_rollups.zeros)
+        cells = self._sum(edges, wanted.filters, _AGGREGATED, zeros)
         return Aggregate() if cells is None else aggregate_cells(cells)
 
     def timeseries(
@@ -235,7 +205,7 @@ class SqlStore(Store):
         dimensions: tuple[Dimension, ...],
         start_of: Callable[[Ints], Ints],
     ) -> Cells | None:
-        cube = sql_rollups.cube_for({*filters, *dimensions})
+        cube = cube_for({*filters, *dimensions})
         spans = cover(edges, cube.grains)
         rolled_up = Adder(dimensions, start_of)
         with self._readers.connect() as connection:
@@ -254,7 +224,7 @@ class SqlStore(Store):
         return joined.regrouped(dimensions, joined.start)
 
     def _events_as_cells(self, connection: sa.Connection, wanted: Selection) -> Iterator[Cells]:
-        chosen = sa.select(*_MEASURES).where(*self._matching(wanted))
+        chosen = sa.select(*_MEASURES).where(*matching(self._dialect, wanted))
         streaming = connection.execution_options(stream_results=True, max_row_buffer=EDGE_CHUNK)
         for rows in streaming.execute(chosen).partitions(EDGE_CHUNK):
             yield Cells.of(measures_of([tuple(row) for row in rows]))
@@ -379,26 +349,3 @@ class SqlStore(Store):
                 with self._dialect.alone(self._engine) as connection:
                     upgrade(connection)
                 self._migrated = True
-
-
-def _first(chosen: sa.Select[Any], limit: int, ascending: bool) -> sa.Select[Any]:
-    """The first rows in the order of events."""
-    time, event_id = chosen.selected_columns["timestamp"], chosen.selected_columns["id"]
-    if ascending:
-        return chosen.order_by(time, event_id).limit(limit)
-    return chosen.order_by(time.desc(), event_id.desc()).limit(limit)
-
-
-def _one_value_each(wanted: Selection) -> list[Selection]:
-    """`wanted` as selections of one value of an indexed dimension each.
-
-    An index holds the events of one value in the order of time; those of several would be sorted.
-    """
-    for name in INDEXED:
-        values = wanted.filters.get(name, frozenset())
-        if 1 < len(values) <= _MOST_BRANCHES:
-            return [
-                replace(wanted, filters={**wanted.filters, name: frozenset([value])})
-                for value in sorted(values, key=repr)
-            ]
-    return [wanted]

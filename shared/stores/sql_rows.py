@@ -24,7 +24,7 @@ from shared.events import (
     TokenUsage,
 )
 from shared.stores.base import DimensionValue
-from shared.stores.sql_cells import Measures
+from shared.stores.cells import Measures
 
 MEASURES = (
     "timestamp",

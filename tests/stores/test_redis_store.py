@@ -16,8 +16,8 @@ from shared.stores.base import Position, Selection
 from shared.stores.fold import fold_aggregate
 from shared.stores.redis_layout import GENERATION, ROOT, Keys, pack_event, unpack_event
 from shared.stores.redis_store import RedisStore
-from shared.stores.sql_rollups import KEPT, MERGE_AT, Place
-from shared.stores.sql_segments import unpack
+from shared.stores.rollup import CUBES, Place
+from shared.stores.segments import MERGE_AT, unpack
 from tests.stores.redis_servers import emptied, running_redis
 from tests.stores.samples import (
     BASE,
@@ -112,7 +112,7 @@ def _cell_values(client: Any) -> set[object]:
     values: set[object] = set()
     for key in client.scan_iter("*:cells:*"):
         name, *place = key.decode().rsplit(":", 4)[1:]
-        cube = next(cube for cube in KEPT if cube.name == name)
+        cube = next(cube for cube in CUBES if cube.name == name)
         for segment in client.hvals(key):
             for column in unpack(segment, cube, int(place[1])).columns.values():
                 values.update(column.values)

@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
-from hypothesis import strategies as st
 
-from shared.events import MAX_COUNT, Event
 from shared.stores import sql_rollups
-from shared.stores.base import DIMENSIONS, Selection
-from shared.stores.fold import fold_aggregate, fold_timeseries
-from shared.stores.rollup import CUBES, HOUR
+from shared.stores.base import Selection
+from shared.stores.fold import fold_aggregate
+from shared.stores.rollup import Place
+from shared.stores.segments import MERGE_AT
 from shared.stores.sql import SqlStore
-from shared.stores.sql_cells import Cells
-from shared.stores.sql_figures import aggregate_cells, points_of_cells
-from shared.stores.sql_rollups import MERGE_AT, QUIET_SECONDS, Place, Tally
-from shared.stores.sql_rows import event_of, measures_of, row_of
+from shared.stores.sql_rows import event_of, row_of
 from shared.stores.sql_schema import events, rollups
-from shared.stores.sql_segments import pack, unpack
 from shared.stores.sql_url import dialect_of, sqlite_file
 from tests.stores.samples import (
     BASE,
@@ -30,7 +23,6 @@ from tests.stores.samples import (
     EVER,
     Clock,
     assert_same_aggregate,
-    assert_same_points,
     extreme_events,
     make_event,
     varied_events,
@@ -38,77 +30,9 @@ from tests.stores.samples import (
 )
 
 
-def _cells(of: list[Event], sign: int = 1) -> Cells:
-    return Cells.of(measures_of([row_of(event)[1:-1] for event in of]), sign)
-
-
 def test_an_event_comes_back_from_its_row() -> None:
     everything = [*extreme_events(), *varied_events(50, start=BASE, end=BASE)]
     assert wire(event_of(row_of(event)) for event in everything) == wire(everything)
-
-
-@given(st.integers(1, 60), st.integers(0, 9))
-def test_cells_packed_and_read_again_give_the_figures_of_their_events(
-    count: int, seed: int
-) -> None:
-    chosen = varied_events(count, start=BASE, end=BASE + 50, seed=seed)
-    for cube in CUBES:
-        summed = _cells(chosen).coarser(cube.dimensions, HOUR)
-        read = [unpack(pack(each, block), cube, block) for block, each in summed.by_block(DAY)]
-        joined = Cells.join(read)
-        if "model" in cube.dimensions:
-            assert_same_aggregate(aggregate_cells(joined), fold_aggregate(chosen))
-        for name in cube.dimensions:
-            points = points_of_cells(joined.regrouped((name,), joined.start * 0), name)
-            assert_same_points(points, fold_timeseries(chosen, [0, 2 * BASE], name))
-
-
-def test_cells_less_their_own_events_are_none() -> None:
-    chosen = varied_events(80, start=BASE, end=BASE + 50)
-    both = Cells.join([_cells(chosen), _cells(chosen[::-1], sign=-1)])
-    assert len(both.coarser(DIMENSIONS, HOUR)) == 0
-
-
-def test_sums_of_tokens_go_past_64_bits() -> None:
-    many = [make_event(str(n), tokens=(MAX_COUNT, MAX_COUNT - n)) for n in range(3_000)]
-    summed = _cells(many).coarser(("model", "endpoint", "backend"), HOUR)
-    assert aggregate_cells(summed).total_input_tokens == 3_000 * MAX_COUNT > 2**64
-    (point,) = points_of_cells(summed.regrouped((), summed.start * 0), None)
-    assert point.output_tokens == 3_000 * MAX_COUNT - sum(range(3_000))
-
-
-def test_values_of_many_dimensions_are_told_apart_however_many_there_are() -> None:
-    chance = np.random.default_rng(1)
-    many = [
-        make_event(
-            str(n),
-            model=f"m{chance.integers(10**9)}",
-            endpoint=f"e{chance.integers(10**9)}",
-            backend=f"b{chance.integers(10**9)}",
-            api_key_id=f"k{chance.integers(10**9)}",
-            upstream_mode=f"u{chance.integers(10**9)}",
-        )
-        for n in range(20_000)
-    ]
-    summed = _cells([*many, *many]).coarser(DIMENSIONS, HOUR)
-    assert len(summed) == 20_000
-    assert set(summed.count("requests").tolist()) == {2}
-
-
-def test_a_place_is_due_once_it_holds_many_segments_or_has_been_quiet() -> None:
-    clock = Clock(0)
-    tally = Tally(clock)
-    busy, calm, single = (Place("traffic", HOUR, n, 0) for n in range(3))
-    for _ in range(MERGE_AT):
-        tally.add([busy])
-    tally.add([calm, calm, single])
-
-    assert tally.take_due() == [busy]
-    assert tally.take_due() == []
-    clock.now = QUIET_SECONDS
-    assert tally.take_due() == [calm]
-    clock.now *= 9
-    assert tally.take_due() == []
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mysql"])

@@ -10,7 +10,6 @@ may carry leave 64 bits after a thousand events, these do not.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,16 +19,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.stores.base import Dimension, DimensionValue
+from shared.stores.columns import (
+    Column,
+    Floats,
+    Histograms,
+    Ints,
+    firsts,
+    key_of,
+    run_numbers,
+    sums,
+)
 from shared.stores.histogram import buckets_of
-from shared.stores.rollup import COUNTS, SUMS, Span
+from shared.stores.rollup import Span, part_of
 
+COUNTS = (
+    "requests",
+    "successful",
+    "failed",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "unpriced",
+    "rated",
+)
+SUMS = ("cost", "duration_ms", "rate")
 TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 COUNTERS = (*COUNTS, *(f"{name}_high" for name in TOKENS))
 _PLACE = {name: place for place, name in enumerate((*COUNTERS, *SUMS))}
 _HALF = 32
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,77 +63,6 @@ class Measures:
     cost: Sequence[float | None]
     duration_ms: Sequence[float]
     rate: Sequence[float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A dimension of many cells: `values[code]` for each code."""
-
-    values: list[DimensionValue]
-    codes: Ints
-
-    @classmethod
-    def of(cls, found: Sequence[DimensionValue]) -> Column:
-        values = list(dict.fromkeys(found))
-        code_of = {value: code for code, value in enumerate(values)}
-        return cls(values, np.array([code_of[value] for value in found], dtype=np.int64))
-
-    @classmethod
-    def join(cls, columns: Sequence[Column]) -> Column:
-        code_of: dict[DimensionValue, int] = {}
-        codes = []
-        for column in columns:
-            recoded = [code_of.setdefault(value, len(code_of)) for value in column.values]
-            codes.append(np.array(recoded, dtype=np.int64)[column.codes])
-        return cls(list(code_of), np.concatenate(codes))
-
-    def matching(self, wanted: frozenset[DimensionValue]) -> NDArray[np.bool_]:
-        return np.array([value in wanted for value in self.values], dtype=bool)[self.codes]
-
-    def at(self, places: Ints | slice) -> Column:
-        """The column of some of the cells, without the values that only others have."""
-        codes = self.codes[places]
-        used = np.zeros(len(self.values), dtype=np.int64)
-        used[codes] = 1
-        chosen = np.nonzero(used)[0].tolist()
-        return Column([self.values[code] for code in chosen], (used.cumsum() - 1)[codes])
-
-
-@dataclass(frozen=True, slots=True)
-class Histograms:
-    """Durations of many cells: `count` in `bucket` of the cell at `cell`, ordered by cell."""
-
-    cell: Ints
-    bucket: Ints
-    count: Ints
-
-    @classmethod
-    def join(cls, parts: Sequence[Histograms], sizes: Sequence[int]) -> Histograms:
-        shifts = np.cumsum([0, *sizes[:-1]])
-        return cls(
-            np.concatenate([part.cell + shift for part, shift in zip(parts, shifts, strict=True)]),
-            np.concatenate([part.bucket for part in parts]),
-            np.concatenate([part.count for part in parts]),
-        )
-
-    def regrouped(self, group: Ints) -> Histograms:
-        """Cell n becomes cell `group[n]`; counts of one bucket are added up."""
-        groups, width = int(group.max(initial=0)) + 1, int(self.bucket.max(initial=0)) + 1
-        if groups * width <= 4 * len(self.cell):
-            return self._counted(group, groups, width)
-        key = group[self.cell] << 16 | self.bucket
-        order = np.argsort(key, kind="stable")
-        first = _firsts(key[order])
-        count = _sums(self.count[order], first)
-        kept = key[order][first][count != 0]
-        return Histograms(kept >> 16, kept & 0xFFFF, count[count != 0])
-
-    def _counted(self, group: Ints, groups: int, width: int) -> Histograms:
-        """`regrouped` by a table of all there may be: quicker than sorting, where it is small."""
-        table: Ints = np.zeros(groups * width, dtype=np.int64)
-        np.add.at(table, group[self.cell] * width + self.bucket, self.count)
-        kept = np.nonzero(table)[0]
-        return Histograms(kept // width, kept % width, table[kept])
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,16 +170,16 @@ class Cells:
         A cell in which nothing is left goes.
         """
         columns = {name: self.columns[name] for name in dimensions}
-        key = _key(starts, list(columns.values()))
+        key = key_of(starts, list(columns.values()))
         order = np.argsort(key, kind="stable")
-        first = _firsts(key[order])
+        first = firsts(key[order])
         group = np.empty(len(self), dtype=np.int64)
-        group[order] = _run_numbers(first, len(self))
+        group[order] = run_numbers(first, len(self))
         added = Cells(
             starts[order][first],
             {n: Column(c.values, c.codes[order][first]) for n, c in columns.items()},
-            _sums(self.counters[:, order], first),
-            _sums(self.sums[:, order], first),
+            sums(self.counters[:, order], first),
+            sums(self.sums[:, order], first),
             self.histograms.regrouped(group),
         )
         kept = np.asarray(added.counters.any(axis=0))
@@ -246,7 +193,7 @@ class Cells:
     def by_block(self, block: int) -> Iterator[tuple[int, Cells]]:
         """The cells of each `block` seconds; they must be ordered by start."""
         blocks = self.start // block * block
-        first = _firsts(blocks).tolist()
+        first = firsts(blocks).tolist()
         edges = np.searchsorted(self.histograms.cell, [*first, len(self)]).tolist()
         cuts = zip(pairwise([*first, len(self)]), pairwise(edges), strict=True)
         for (here, there), (low, high) in cuts:
@@ -265,20 +212,15 @@ class Cells:
             ),
         )
 
-    def parts(self, dimension: Dimension, number: int) -> list[tuple[int, Cells]]:
-        """The cells told apart by `part_of` a dimension's value."""
-        column = self.columns[dimension]
-        part = np.array([part_of(value, number) for value in column.values])[column.codes]
+    def parts(self) -> list[tuple[int, Cells]]:
+        """The cells told apart by the part that their key belongs to."""
+        column = self.columns["api_key_id"]
+        part = np.array([part_of(value) for value in column.values])[column.codes]
         found = []
         for each in np.unique(part).tolist():
             kept = part == each
             found.append((each, self._at(np.nonzero(kept)[0], kept)))
         return found
-
-
-def part_of(value: DimensionValue, number: int) -> int:
-    """Which of `number` parts the cells of a value are kept in; the same on every machine."""
-    return zlib.crc32(repr(value).encode()) % number
 
 
 def _numbers(found: Sequence[float | None]) -> Floats:
@@ -300,43 +242,3 @@ def _counters(measures: Measures) -> Ints:
         counted[name] = tokens & (2**_HALF - 1)
         counted[f"{name}_high"] = tokens >> _HALF
     return np.array([counted[name] for name in COUNTERS], dtype=np.int64)
-
-
-def _key(starts: Ints, columns: Sequence[Column]) -> Ints:
-    """One number for each combination of start and values; it ascends with the start."""
-    if len(starts) == 0:
-        return starts
-    key = starts - starts.min()
-    size = int(key.max()) + 1
-    for column in columns:
-        if size * len(column.values) >= 2**62:
-            key = np.unique(key, return_inverse=True)[1]
-            size = int(key.max()) + 1
-        key = key * len(column.values) + column.codes
-        size *= len(column.values)
-    return key
-
-
-def _firsts(ordered: Ints) -> Ints:
-    """Where each run of equal numbers begins."""
-    if len(ordered) == 0:
-        return np.empty(0, dtype=np.int64)
-    changes = np.empty(len(ordered), dtype=bool)
-    changes[0] = True
-    np.not_equal(ordered[1:], ordered[:-1], out=changes[1:])
-    return np.nonzero(changes)[0]
-
-
-def _run_numbers(first: Ints, size: int) -> Ints:
-    """For each of `size` places the number of the run that it is in."""
-    begins: Ints = np.zeros(size, dtype=np.int64)
-    begins[first[1:]] = 1
-    numbers: Ints = begins.cumsum()
-    return numbers
-
-
-def _sums(numbers: Any, first: Ints) -> Any:
-    """Sums of the runs that begin at `first`, along the last axis."""
-    if len(first) == 0:
-        return numbers[..., :0]
-    return np.add.reduceat(numbers, first, axis=-1)

@@ -1,13 +1,63 @@
-"""Answers from cells: `Aggregate` and `Point`s, worked out in columns."""
+"""Answers from cells: summed as they come, then made an `Aggregate` or `Point`s."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from shared.stores.base import Aggregate, Dimension, DimensionValue, Latency, Point
+from shared.stores.cells import Cells
+from shared.stores.columns import Floats, Ints
 from shared.stores.fold import point_order
 from shared.stores.histogram import latencies_of
-from shared.stores.sql_cells import Cells, Floats, Ints
+
+_ENOUGH = 200_000
+"""Cells and their histograms' buckets that wait at most before they are summed."""
+
+
+class Adder:
+    """Sums cells as they come, so that a long range needs no more memory than its answer."""
+
+    def __init__(self, dimensions: Sequence[Dimension], start_of: Callable[[Ints], Ints]) -> None:
+        self._dimensions = dimensions
+        self._start_of = start_of
+        self._sums: list[Cells] = []
+        self._waiting: list[Cells] = []
+        self._waiting_weight = 0
+        self._allowed = _ENOUGH
+
+    def add(self, cells: Cells) -> None:
+        self._waiting.append(cells)
+        self._waiting_weight += cells.weight
+        if self._waiting_weight >= _ENOUGH:
+            self._reduce()
+            if sum(each.weight for each in self._sums) > self._allowed:
+                self._join()
+
+    def _reduce(self) -> None:
+        if self._waiting:
+            found = Cells.join(self._waiting)
+            self._sums.append(found.regrouped(self._dimensions, self._start_of(found.start)))
+        self._waiting, self._waiting_weight = [], 0
+
+    def _join(self) -> None:
+        if len(self._sums) > 1:
+            joined = Cells.join(self._sums)
+            self._sums = [joined.regrouped(self._dimensions, joined.start)]
+            # What did not shrink is the answer itself; it is not sorted again for every addition.
+            self._allowed = max(_ENOUGH, 2 * self._sums[0].weight)
+
+    def sum(self) -> Cells | None:
+        """The cells of all, by new start and `dimensions`; None of nothing."""
+        self._reduce()
+        self._join()
+        return self._sums[0] if self._sums and len(self._sums[0]) else None
+
+
+def zeros(starts: Ints) -> Ints:
+    """One start for all cells."""
+    return np.zeros(len(starts), dtype=np.int64)
 
 
 def aggregate_cells(cells: Cells) -> Aggregate:

@@ -1,7 +1,8 @@
 """A segment: packed cells of one cube, one grain and one block of time, as one value of a row.
 
 Appending writes new segments and changes none, so writers never wait for one another; what several
-segments hold is added up when they are read, and now and then they are replaced by their sum.
+segments of one place hold is added up when they are read. Once a writer has put `MERGE_AT` of them
+in one place, or a place has been quiet for a while, they are replaced by their sum.
 
 A segment carries the values that its cells are told apart by. When it goes nothing of them stays.
 """
@@ -9,6 +10,8 @@ A segment carries the values that its cells are told apart by. When it goes noth
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -16,9 +19,12 @@ import numpy as np
 import zstandard
 
 from shared.stores.base import DimensionValue
-from shared.stores.rollup import Cube
-from shared.stores.sql_cells import COUNTERS, Cells, Column, Histograms
+from shared.stores.cells import COUNTERS, Cells
+from shared.stores.columns import Column, Histograms
+from shared.stores.rollup import BLOCKS, CUBES, PARTED, Cube, Place
 
+MERGE_AT = 16
+QUIET_SECONDS = 30.0
 _VERSION = 1
 
 
@@ -87,3 +93,55 @@ def unpack(data: bytes, cube: Cube, block: int) -> Cells:
 
 def _bytes(numbers: Any, kind: str) -> bytes:
     return np.asarray(numbers).astype(kind).tobytes()
+
+
+def placed(cells: Cells) -> Iterator[tuple[Place, Cells]]:
+    """Events, given as cells of all dimensions, as what they add to each place."""
+    for cube in CUBES:
+        summed = cells
+        for grain in reversed(cube.grains):
+            summed = summed.coarser(cube.dimensions, grain)
+            for block, each in summed.by_block(BLOCKS[grain]):
+                parts = each.parts() if cube.name == PARTED else [(0, each)]
+                for part, piece in parts:
+                    yield Place(cube.name, grain, block, part), piece
+
+
+class Tally:
+    """How many segments this process has put where since it last merged them."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._count: dict[Place, int] = {}
+        self._last: dict[Place, float] = {}
+
+    def add(self, places: Iterable[Place]) -> None:
+        now = self._clock()
+        for place in places:
+            self._count[place] = self._count.get(place, 0) + 1
+            self._last[place] = now
+
+    def take_due(self) -> list[Place]:
+        """The places to merge now; the tally begins anew for them."""
+        quiet = self._clock() - QUIET_SECONDS
+        due = []
+        for place, count in list(self._count.items()):
+            if count < MERGE_AT and self._last[place] > quiet:
+                continue
+            del self._count[place], self._last[place]
+            if count > 1:
+                due.append(place)
+        return due
+
+
+def worth_merging(sizes: Sequence[int]) -> int:
+    """How many of the sizes, ascending, to merge: none that is far larger than those before it.
+
+    So a byte is rewritten as often as the logarithm of what it ends up in.
+    """
+    total = 0
+    for count, size in enumerate(sizes):
+        if count and size > 2 * total:
+            return count
+        total += size
+    return len(sizes)
