@@ -110,7 +110,8 @@ class GroupCommitter:
     def _take_group(self) -> list[_Waiting]:
         size = 0
         for position, (batches, _) in enumerate(self._waiting):
-            size += sum(len(batch.data) for batch in batches)
+            for batch in batches:
+                size += len(batch.data)
             if size > MAX_GROUP_BYTES:
                 group = self._waiting[: position + 1]
                 del self._waiting[: position + 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 import falcon
@@ -9,11 +11,31 @@ import falcon.asgi
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
-    Counter,
     Histogram,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily
 from shared.http import write_error
+
+
+class Tally:
+    """A counter's samples as plain numbers, by the values of its labels.
+
+    Requests add to them on the event loop, at a fraction of what a counter with a lock costs.
+    """
+
+    def __init__(self, name: str, help_text: str, labels: list[str]) -> None:
+        self._name = name
+        self._help = help_text
+        self._labels = labels
+        self.samples: defaultdict[tuple[str, ...], int] = defaultdict(int)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """What Prometheus is told; the registry calls it."""
+        family = CounterMetricFamily(self._name, self._help, labels=self._labels)
+        for values, count in self.samples.items():
+            family.add_metric(values, count)
+        yield family
 
 
 class IngestMetrics:
@@ -21,18 +43,18 @@ class IngestMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.events = Counter(
+        self.events = Tally(
             "routiium_ingest_events",
             "Events by what became of them: accepted or rejected",
             ["source", "outcome"],
-            registry=self.registry,
         )
-        self.responses = Counter(
+        self.responses = Tally(
             "routiium_ingest_responses",
             "Answers to posted events by HTTP status",
             ["source", "status"],
-            registry=self.registry,
         )
+        for tally in (self.events, self.responses):
+            self.registry.register(tally)
         self.commit_seconds = Histogram(
             "routiium_ingest_commit_seconds",
             "Time of one write to the queue, which carries the events of one or more requests",
@@ -60,10 +82,10 @@ class CountErrors:
     """
 
     def __init__(self, metrics: IngestMetrics, sources: dict[str, str]) -> None:
-        self._responses = metrics.responses
+        self._responses = metrics.responses.samples
         self._sources = sources
 
     def __call__(self, request: Any, response: Any, error: falcon.HTTPError) -> None:
         if request.method == "POST" and (source := self._sources.get(request.path)):
-            self._responses.labels(source, str(error.status_code)).inc()
+            self._responses[source, str(error.status_code)] += 1
         write_error(request, response, error)

@@ -107,6 +107,10 @@ class Tokens:
     def of(cls, settings: Settings) -> Tokens:
         return cls(settings.ingest_tokens, settings.query_tokens, settings.admin_tokens)
 
+    def __bool__(self) -> bool:
+        """Whether any token is set, so that requests must carry one."""
+        return bool(self._known)
+
     def require(self, authorization: str | None, right: Right) -> None:
         """Raise 401 without a known token, 403 where it lacks `right`."""
         if not self._known:

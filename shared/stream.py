@@ -103,12 +103,17 @@ class EventQueue:
 
     async def add(self, entries: Sequence[Sequence[Packed]]) -> Backlog:
         """Append entries, all or none; returns the backlog with them in it."""
-        events = sum(batch.count for entry in entries for batch in entry)
-        size = sum(len(batch.data) for entry in entries for batch in entry)
+        events = size = 0
         pipe = self._redis.pipeline(transaction=True)
         for entry in entries:
-            fields: dict[Any, Any] = {str(i): batch.data for i, batch in enumerate(entry)}
-            fields["n"] = sum(batch.count for batch in entry)
+            fields: dict[Any, Any] = {}
+            count = 0
+            for number, batch in enumerate(entry):
+                fields[number] = batch.data
+                count += batch.count
+                size += len(batch.data)
+            fields["n"] = count
+            events += count
             pipe.xadd(STREAM, fields)
         pipe.hincrby(BACKLOG, "events", events)
         pipe.hincrby(BACKLOG, "bytes", size)
