@@ -140,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
         message = email.message_from_bytes(head + body, policy=email.policy.HTTP)
         return {
             str(part.get_param("name", header="content-disposition")): part.get_payload(decode=True)  # type: ignore[misc]
-            for part in message.iter_parts()  # type: ignore[attr-defined]
+            for part in message.iter_parts()
         }
 
     def _refuse(self, code: int, message: str) -> None:
