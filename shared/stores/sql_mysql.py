@@ -16,7 +16,7 @@ from shared.stores.sql_schema import events, rollups
 _INSERT = (
     f"INSERT INTO {events.name} ({', '.join(COLUMNS)}) VALUES ({', '.join(['%s'] * len(COLUMNS))})"
 )
-_MIGRATION_LOCK = "routiium_analytics_schema"
+_MIGRATION_LOCK = "routiium_analytics."
 _LOCK_SECONDS = 10
 _SILENT_SECONDS = 120
 _CONFLICTS = {1062, 1213, 1412}
@@ -65,7 +65,8 @@ class Mysql(Dialect):
     @contextmanager
     def alone(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         with engine.connect() as connection:
-            lock = sa.func.concat(f"{_MIGRATION_LOCK}.", sa.func.database())
+            # Locks are the server's, not the database's, and their names short.
+            lock = sa.func.concat(_MIGRATION_LOCK, sa.func.md5(sa.func.database()))
             taken = connection.execute(sa.select(sa.func.get_lock(lock, _LOCK_SECONDS)))
             if taken.scalar() != 1:
                 raise StoreUnavailable("another process is migrating the schema")
