@@ -46,13 +46,20 @@ def _filter(
     dialect: Dialect, name: Dimension, values: frozenset[DimensionValue]
 ) -> list[sa.ColumnElement[bool]]:
     column = events.c[name]
-    present: list[Any] = sorted(value for value in values if value is not None)
+    present: list[Any] = sorted(value for value in values if _may_be_stored(value))
     same = column == present[0] if len(present) == 1 else column.in_(present)
     if None in values:
         return [sa.or_(column.is_(None), same) if present else column.is_(None)]
     if name in INDEXED and present and isinstance(present[0], str):
         return [same, *dialect.prefix_matches(column, present)]
     return [same]
+
+
+def _may_be_stored(value: DimensionValue) -> bool:
+    """Whether an event can have this value; of others a server says that they are errors."""
+    if isinstance(value, str):
+        return "\0" not in value
+    return value is not None and abs(value) < 2**15
 
 
 def _first(chosen: sa.Select[Any], limit: int, ascending: bool) -> sa.Select[Any]:

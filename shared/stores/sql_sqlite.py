@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,9 @@ class Sqlite(Dialect):
         self._busy_seconds = busy_seconds
 
     def engine(self) -> sa.Engine:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # Where this fails SQLite says why, now and at each call.
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         url = sa.URL.create("sqlite", database=str(self._path))
         options = {"timeout": self._busy_seconds}
         engine = sa.create_engine(url, connect_args=options, hide_parameters=True, **POOL)

@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ import pytest
 import sqlalchemy as sa
 
 from shared.errors import StoreUnavailable
-from shared.stores.base import Store
+from shared.stores.base import Dimension, DimensionValue, Store
 from shared.stores.sql import SqlStore
 from shared.stores.sql_sqlite import Sqlite
 from shared.stores.sql_url import dialect_of
 from tests.harness import free_port
-from tests.stores.samples import EVER, make_event, scanned
+from tests.stores.samples import BASE, EVER, make_event, scanned
 from tests.stores.servers import DatabaseServer, mysql_server, postgresql_server
 
 CALLS: list[Callable[[Store], Any]] = [
@@ -83,6 +84,20 @@ def test_data_that_does_not_fit_is_not_taken_for_an_outage(on_server: SqlStore) 
             on_server.append(batch)
     assert on_server.append([make_event("a")]) == 1
     assert on_server.aggregate(EVER).total_requests == 1
+
+
+def test_a_filter_of_what_no_event_can_have_gives_none(on_server: SqlStore) -> None:
+    on_server.append([make_event("a")])
+    impossible: list[tuple[Dimension, DimensionValue]] = [
+        ("model", "x\0"),
+        ("status_code", 70_000),
+        ("status_code", 2**70),
+    ]
+    for name, value in impossible:
+        wanted = replace(EVER, filters={name: frozenset([value])})
+        assert on_server.query(wanted, limit=9) == []
+        assert on_server.aggregate(wanted).total_requests == 0
+        assert on_server.aggregate(replace(wanted, start=BASE)).total_requests == 0
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
@@ -152,6 +167,14 @@ def test_what_append_returned_was_forced_to_disk(store: SqlStore) -> None:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
         full = 2
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == full
+
+
+def test_a_folder_that_can_not_be_made_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = SqlStore(Sqlite(tmp_path / "file" / "analytics.db"))
+    with pytest.raises(StoreUnavailable, match="unable to open"):
+        store.ping()
+    store.close()
 
 
 def test_a_file_that_is_no_database_is_unavailable(path: Path) -> None:
