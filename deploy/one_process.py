@@ -1,4 +1,4 @@
-"""All three services in one process, for a store that lives in one: memory.
+"""All three services in one process, for a store that lives in one: memory, embedded ClickHouse.
 
 The two applications are told apart by the port that a request came in by; the query application is
 WSGI and runs in threads. The worker runs on the same event loop between start-up and shut-down.
