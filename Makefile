@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup run test check bench bench-stores clean
+.PHONY: setup run test test-long check bench bench-stores clean
 
 $(VENV)/run.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -14,6 +14,10 @@ $(VENV)/dev.stamp: $(VENV)/run.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+$(VENV)/long.stamp: $(VENV)/dev.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,long]'
+	@touch $@
+
 setup: $(VENV)/dev.stamp  ## what running and developing need
 
 run: $(VENV)/run.stamp  ## all services; WORKERS=3 for three workers
@@ -22,6 +26,9 @@ run: $(VENV)/run.stamp  ## all services; WORKERS=3 for three workers
 # Many tests wait for processes, so three run at once on two cores.
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+
+test-long: $(VENV)/long.stamp  ## real clients, browsers and others' servers
+	$(BIN)/python -m pytest -m long -n 2 --dist loadfile $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
