@@ -128,10 +128,7 @@ class Pipeline:
         # First of all: services wait a while for connections that a client keeps open.
         self._stack.callback(self.http.close)
         try:
-            self.start_ingest()
-            self.start_query()
-            for _ in range(self.worker_count):
-                self.start_worker()
+            self.start_services()
             self.wait_ready()
         except BaseException:
             self._stack.close()
@@ -145,6 +142,12 @@ class Pipeline:
         trace: TracebackType | None,
     ) -> None:
         self._stack.close()
+
+    def start_services(self) -> None:
+        self.start_ingest()
+        self.start_query()
+        for _ in range(self.worker_count):
+            self.start_worker()
 
     def start_ingest(self) -> Service:
         config = str(ROOT / "deploy/gunicorn_ingest.py")
@@ -221,6 +224,14 @@ class Pipeline:
 
     def logs(self) -> str:
         return "\n".join(service.output() for service in self.services)
+
+
+class OneProcess(Pipeline):
+    """The same services in one process, for a store that lives in one."""
+
+    def start_services(self) -> None:
+        config = str(ROOT / "deploy/gunicorn_one_process.py")
+        self._start("all", ["-m", "gunicorn", "-c", config, "deploy.one_process:app"])
 
 
 def event(number: int, **changes: Any) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 The traces are not part of this repository. They are looked for in `shared/data` beside it; where
 they are not there, the tests that need them are skipped by name, except in CI, where they fail.
 
-`replay_with_a_crash` is one scenario for any store; `EXPECTED` are the traces' own figures.
+`replay_with_a_crash` is one scenario for any store that services share,
+`replay_with_a_kill_of_all` for one that lives in one process.
+`EXPECTED` are the traces' own figures.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import msgpack
 import msgspec
 import pytest
 
-from tests.harness import ROOT, Pipeline, Service, batches, wait_until
+from tests.harness import ROOT, OneProcess, Pipeline, Service, batches, wait_until
 
 FOLDER = ROOT.parent / "shared" / "data"
 ENDPOINTS = {"code": "/v1/completions", "conv": "/v1/chat/completions"}
@@ -86,14 +88,41 @@ def replay_with_a_crash(pipeline: Pipeline) -> None:
         assert pipeline.backlog() > 0
         workers[0].kill()
     pipeline.start_worker()
+    _expect_each_once(pipeline)
+
+    post_trace(pipeline, events)
+    _expect_each_once(pipeline)
+
+
+def replay_with_a_kill_of_all(pipeline: OneProcess) -> None:
+    """Post half of the traces, kill everything over a backlog, start again, post all twice."""
+    events = list(trace_events())
+    post_trace(pipeline, events[: len(events) // 2])
+    while not _killed_over_a_backlog(pipeline):
+        post_trace(pipeline, events[:BATCH])
+    pipeline.start_services()
+    pipeline.wait_ready()
+
+    for _ in range(2):
+        post_trace(pipeline, events)
+        _expect_each_once(pipeline)
+
+
+def _expect_each_once(pipeline: Pipeline) -> None:
     wait_until(lambda: pipeline.backlog() == 0, within=60, what="an empty queue")
     assert pipeline.total() == REQUESTS
     assert_figures(pipeline)
 
-    post_trace(pipeline, events)
-    wait_until(lambda: pipeline.backlog() == 0, within=60, what="an empty queue again")
-    assert pipeline.total() == REQUESTS
-    assert_figures(pipeline)
+
+def _killed_over_a_backlog(pipeline: OneProcess) -> bool:
+    """Kill the process, unless it has written all that it has accepted: then let it go on."""
+    (service,) = pipeline.running("all")
+    os.killpg(service.process.pid, signal.SIGSTOP)
+    if waiting := pipeline.backlog() > 0:
+        service.kill()
+    else:
+        os.killpg(service.process.pid, signal.SIGCONT)
+    return waiting
 
 
 @contextmanager

@@ -11,9 +11,14 @@ import msgspec
 import pytest
 
 from deploy.broker import EmbeddedBroker
-from tests.harness import Pipeline, free_port
+from tests.harness import OneProcess, Pipeline, free_port
 from tests.stores.servers import mysql_server, postgresql_server
-from tests.traces import REQUESTS, replay_with_a_crash, require_traces
+from tests.traces import (
+    REQUESTS,
+    replay_with_a_crash,
+    replay_with_a_kill_of_all,
+    require_traces,
+)
 
 Settings = dict[str, str]
 
@@ -63,3 +68,12 @@ def test_the_figures_are_exact_through_a_crash_and_a_second_delivery(
         lines = (folder / "store.jsonl").read_bytes().splitlines()
         ids = {msgspec.json.decode(line)["id"] for line in lines}
         assert len(lines) == len(ids) == REQUESTS
+
+
+def test_the_figures_are_exact_where_one_process_holds_the_store_and_is_killed(
+    folder: Path,
+) -> None:
+    require_traces()
+
+    with OneProcess(folder, CLICKHOUSE_URL=f"chdb://{folder}/chdb") as pipeline:
+        replay_with_a_kill_of_all(pipeline)
