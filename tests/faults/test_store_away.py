@@ -35,7 +35,7 @@ def postgresql(folder: Path) -> Iterator[tuple[Server, dict[str, str]]]:
 def test_services_started_without_their_store_wait_for_it_and_lose_nothing(
     store: Callable[[Path], AbstractContextManager[tuple[Server, dict[str, str]]]], folder: Path
 ) -> None:
-    with store(folder) as (server, settings), Pipeline(folder, **settings) as pipeline:
+    with store(folder) as (server, settings), Pipeline(folder, workers=1, **settings) as pipeline:
         for service in (*pipeline.running("worker"), *pipeline.running("query")):
             service.terminate()
         server.kill()
