@@ -14,10 +14,11 @@ from a2wsgi import WSGIMiddleware
 
 from ingest.app import create_app as create_ingest
 from query_api.app import create_app as create_query
+from shared.queue_admin import QueueAdmin
 from shared.settings import Settings, load_settings, split_address
 from shared.stores import open_store
 from shared.stores.base import Store
-from shared.stream import EventQueue, QueueAdmin, connect
+from shared.stream import EventQueue, connect
 from worker.service import serve
 
 logger = logging.getLogger(__name__)

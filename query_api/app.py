@@ -8,9 +8,9 @@ from typing import Any
 import falcon
 from shared.errors import QueueUnavailable, StoreBusy, StoreUnavailable
 from shared.http import ApiError, Right, Tokens, unexpected, write_error
+from shared.queue_admin import QueueAdmin
 from shared.settings import Settings
 from shared.stores.base import Store
-from shared.stream import QueueAdmin
 
 from query_api.aggregate import AggregateResource
 from query_api.answers import Clock
@@ -18,6 +18,7 @@ from query_api.clear import ClearResource
 from query_api.events import EventsResource
 from query_api.export import ExportResource
 from query_api.health import LiveResource, ReadyResource
+from query_api.pipeline import Limits, PipelineResource
 from query_api.stats import StatsResource
 from query_api.timeseries import TimeseriesResource
 
@@ -92,6 +93,7 @@ def create_app(
     app.add_route("/analytics/timeseries", TimeseriesResource(store, clock))
     app.add_route("/analytics/export", ExportResource(store, clock))
     app.add_route("/analytics/clear", ClearResource(store, queue))
+    app.add_route("/analytics/pipeline", PipelineResource(queue, Limits.of(settings)))
     app.add_route("/healthz/live", LiveResource())
     app.add_route("/healthz/ready", ReadyResource(store))
     return app

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import falcon
+from shared.queue_admin import QueueAdmin
 from shared.stores.base import Store
-from shared.stream import QueueAdmin
 
 from query_api.answers import answer
 from query_api.params import Params

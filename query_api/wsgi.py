@@ -1,8 +1,8 @@
 """What gunicorn serves: `gunicorn -c deploy/gunicorn_query.py query_api.wsgi:app`."""
 
+from shared.queue_admin import QueueAdmin
 from shared.settings import load_settings
 from shared.stores import open_shared_store
-from shared.stream import QueueAdmin
 
 from query_api.app import create_app
 

@@ -33,13 +33,17 @@ class QueuedBatch(msgspec.Struct, array_like=True, gc=False):
 
 
 class Progress(msgspec.Struct, gc=False):
-    """What a worker last did. `at` and `started` are Unix seconds, `last_entry` a stream id."""
+    """What a worker last did. `at` and `started` are Unix seconds, `last_entry` a stream id.
+
+    `trouble` says what keeps it from doing more, where it knows.
+    """
 
     started: float
     at: float
     last_entry: str | None = None
     written: int = 0
     duplicates: int = 0
+    trouble: str | None = None
 
 
 class Packed(msgspec.Struct, frozen=True, gc=False):

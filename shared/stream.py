@@ -1,7 +1,7 @@
 """The queue: a Redis stream, its consumer group, and all that is kept beside it.
 
-The only module that knows stream keys and commands. `EventQueue` is what ingest and workers use
-(asynchronous), `QueueAdmin` what query_api uses (synchronous); they share no command.
+All key names are here. `EventQueue` is what ingest and workers use (asynchronous);
+`shared.queue_admin` is what an operator uses (synchronous). No other module knows a command.
 
 An entry holds the batches of one or more requests: fields `0`, `1`, … are msgpack `Batch`es, `n`
 is the number of events in them. Entries are deleted when they are acknowledged, so the stream's
@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
-import redis
 import redis.asyncio
 from redis.exceptions import RedisError, ResponseError
 
@@ -34,7 +33,7 @@ from shared.entries import (
     group_into_entries,
     pack,
 )
-from shared.errors import QueueUnavailable, StoreBusy
+from shared.errors import QueueUnavailable
 
 __all__ = [
     "MAX_ENTRY_BYTES",
@@ -46,7 +45,6 @@ __all__ = [
     "EventQueue",
     "Packed",
     "Progress",
-    "QueueAdmin",
     "QueuedBatch",
     "connect",
     "entry_order",
@@ -64,7 +62,7 @@ CLEARED = NAMESPACE + "cleared"
 WORKERS = NAMESPACE + "workers"
 """Hash: consumer name to its msgpack `Progress`."""
 TOTALS = NAMESPACE + "totals"
-"""Hash of counters: written, duplicates, dead, dead_dropped."""
+"""Hash of counters: written, duplicates, dead, dead_dropped, replayed."""
 WRITING = NAMESPACE + "writing:"
 """Prefix; one key for each consumer whose append is under way, its value the last entry id."""
 DEAD = NAMESPACE + "dead"
@@ -234,61 +232,17 @@ class EventQueue:
             await self.create_group()
             return None
         except (TimeoutError, RedisError, OSError) as error:
-            raise QueueUnavailable(_reason(error)) from error
-
-
-class QueueAdmin:
-    """The queue as an operator sees it: its state, and clearing it."""
-
-    def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
-
-    @classmethod
-    def from_url(cls, url: str, *, timeout: float = 5.0) -> QueueAdmin:
-        client = redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
-        return cls(client)
-
-    def close(self) -> None:
-        self._redis.close()
-
-    def drop_all(self, *, wait_seconds: float = 10.0) -> None:
-        """Drop all that waits, dead letters too, and wait for the appends that are under way.
-
-        After it no event that was queued before the call will be written. Raises StoreBusy where
-        a worker's append outlasts `wait_seconds`, QueueUnavailable where the broker is away.
-        """
-        try:
-            keys = [STREAM, CLEARED, BACKLOG, DEAD]
-            last = cast("bytes", self._redis.eval(scripts.DROP_ALL, len(keys), *keys, GROUP))
-            self._await_writers(entry_order(last.decode()), time.monotonic() + wait_seconds)
-        except (RedisError, OSError) as error:
-            raise QueueUnavailable(_reason(error)) from error
-
-    def _await_writers(self, last: tuple[int, int], deadline: float) -> None:
-        while busy := self._writers_up_to(last):
-            if time.monotonic() > deadline:
-                raise StoreBusy(f"{', '.join(busy)} did not finish writing in time")
-            time.sleep(0.02)
-
-    def _writers_up_to(self, last: tuple[int, int]) -> list[str]:
-        names = [name.decode() for name in cast("list[bytes]", self._redis.hkeys(WORKERS))]
-        keys = [WRITING + name for name in names]
-        values = cast("list[bytes | None]", self._redis.mget(keys)) if keys else []
-        return [
-            name
-            for name, value in zip(names, values, strict=True)
-            if value is not None and entry_order(value.decode()) <= last
-        ]
+            raise QueueUnavailable(reason_of(error)) from error
 
 
 async def _answered(call: Any) -> Any:
     try:
         return await call
     except (TimeoutError, RedisError, OSError) as error:
-        raise QueueUnavailable(_reason(error)) from error
+        raise QueueUnavailable(reason_of(error)) from error
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 

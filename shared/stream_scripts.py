@@ -62,6 +62,12 @@ redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
 redis.call('DEL', KEYS[5])
 """
 
+# The id alone: the entry itself may be half a megabyte.
+OLDEST = """
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+return first and first[1]
+"""
+
 # Without a stream (it was flushed) a worker may still hold entries of it: all that are older than
 # this millisecond are dropped.
 DROP_ALL = """

@@ -16,6 +16,7 @@ import msgspec
 from shared.entries import Packed, Progress
 from shared.errors import StoreUnavailable
 from shared.events import Event, ReceivedEvent
+from shared.queue_admin import QueueAdmin
 from shared.stores.base import Selection
 from shared.stores.jsonl import JsonlStore
 from shared.stream import (
@@ -25,7 +26,6 @@ from shared.stream import (
     TOTALS,
     WORKERS,
     EventQueue,
-    QueueAdmin,
     connect,
     group_into_entries,
     pack,

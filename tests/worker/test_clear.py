@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from shared.errors import QueueUnavailable, StoreBusy
-from shared.stream import WRITING, QueueAdmin
+from shared.queue_admin import QueueAdmin
+from shared.stream import WRITING
 from tests.harness import free_port
 from tests.worker.rig import FAST, Rig, eventually, names
 

@@ -1,0 +1,84 @@
+"""`GET /analytics/pipeline`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import falcon
+import msgspec
+from shared.pipeline import PipelineState
+from shared.queue_admin import QueueAdmin
+from shared.settings import Settings
+
+from query_api.answers import answer
+from query_api.params import Params
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds of the queue, in events and bytes, and of its dead letters."""
+
+    events: int
+    bytes: int
+    dead_letters: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Limits:
+        return cls(
+            settings.max_backlog_events, settings.max_backlog_bytes, settings.max_dead_letters
+        )
+
+
+class PipelineResource:
+    """`GET`: the queue as it is, and a sentence for each thing that is wrong with it."""
+
+    def __init__(self, queue: QueueAdmin, limits: Limits) -> None:
+        self._queue = queue
+        self._limits = limits
+
+    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        Params(request, 0).done()
+        answer(response, describe(self._queue.state(), self._limits))
+
+
+def describe(state: PipelineState, limits: Limits) -> dict[str, Any]:
+    """The state with its limits beside it, and what an operator should look at."""
+    return {
+        **asdict(state),
+        "dead_letters_limit": limits.dead_letters,
+        "limits": {"events": limits.events, "bytes": limits.bytes},
+        "warnings": [*_queue_warnings(state, limits), *state.broker.warnings()],
+    }
+
+
+def _queue_warnings(state: PipelineState, limits: Limits) -> list[str]:
+    found = _worker_warnings(state)
+    if state.backlog >= limits.events or state.backlog_bytes >= limits.bytes:
+        found.append(
+            f"the queue is at its bound of {limits.events} events or {limits.bytes} bytes: "
+            "ingest answers 429"
+        )
+    if state.dead_letters >= limits.dead_letters:
+        found.append(
+            f"the dead letters are at their bound of {limits.dead_letters}: "
+            f"{state.dead_letters_dropped} of the oldest have been dropped so far"
+        )
+    return found
+
+
+def _worker_warnings(state: PipelineState) -> list[str]:
+    if not state.backlog_entries:
+        return []
+    waiting = f"{state.backlog} events wait"
+    if not any(worker.alive for worker in state.workers):
+        return [f"{waiting} and no worker is alive", *_stalled(state)]
+    return _stalled(state)
+
+
+def _stalled(state: PipelineState) -> list[str]:
+    return [
+        f"worker {worker.name} has made no progress for {worker.seconds_since_progress:.0f} s"
+        + (f": {worker.trouble}" if worker.trouble else "")
+        for worker in state.workers
+        if not worker.alive
+    ]
