@@ -72,17 +72,15 @@ def _read(client: redis.Redis) -> list[tuple[bytes, dict[bytes, bytes]]]:
     return reply[0][1] if reply else []
 
 
-_batches = msgspec.msgpack.Decoder(_Batch)
+_entry = msgspec.msgpack.Decoder(list[_Batch])
 _line = msgspec.json.Encoder()
 
 
 def _fresh_lines(entries: list[tuple[bytes, dict[bytes, bytes]]], known: set[str]) -> bytes:
     lines: list[bytes] = []
     for _, fields in entries:
-        for name, data in fields.items():
-            if name == b"n":
-                continue
-            for event in _batches.decode(data).events:
+        for batch in _entry.decode(fields[b"b"]):
+            for event in batch.events:
                 if event.id not in known:
                     known.add(event.id)
                     lines.append(_line.encode(event))

@@ -7,13 +7,15 @@ small compressed body can't become a large one in memory.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import falcon
 import zstandard
 from shared.http import ApiError
 
-ENCODINGS = ("gzip", "zstd", "identity")
+Unpack = Callable[[bytes, int], bytes]
+"""A body and its limit in bytes to what it holds."""
 MAX_MEMBERS = 1_000
 """Most gzip members, or zstd frames, in one body: each costs time, even an empty one."""
 MIN_WINDOW_BYTES = 8 * 1024 * 1024
@@ -27,28 +29,37 @@ async def read_body(request: Any, limit: int) -> bytes:
     `limit` is in bytes and holds before and after decompression. Raises ApiError: 413 over the
     limit, 415 for an unknown Content-Encoding, 400 for damaged compression.
     """
-    encoding = (request.get_header("Content-Encoding") or "identity").strip().lower()
-    if encoding not in ENCODINGS:
-        accepted = ", ".join(ENCODINGS)
-        raise ApiError(
-            falcon.HTTP_415,
-            "unsupported_media_type",
-            f"Content-Encoding {encoding!r} is not accepted; accepted are {accepted}",
-        )
-    raw = await _read_raw(request, limit)
-    if encoding == "gzip":
-        return gunzip(raw, limit)
-    if encoding == "zstd":
-        return unzstd(raw, limit)
+    encoding = request.get_header("Content-Encoding")
+    unpack = _plain if encoding is None else _unpacker(encoding)
+    length = request.content_length
+    if length is None:
+        raw = await _read_chunks(request, limit)
+    elif length > limit:
+        raise _too_large(limit)
+    else:
+        # falcon's stream ends by itself after so many bytes.
+        raw = await request.stream.read()
+        if len(raw) < length:
+            raise _cut_short(len(raw), length)
+    return unpack(raw, limit)
+
+
+def _plain(raw: bytes, limit: int) -> bytes:
     return raw
 
 
-async def _read_raw(request: Any, limit: int) -> bytes:
-    length = request.content_length
-    if length is not None:
-        if length > limit:
-            raise _too_large(limit)
-        return await _read_whole(request, length)
+def _unpacker(encoding: str) -> Unpack:
+    unpack = UNPACK.get(encoding.strip().lower())
+    if unpack is None:
+        raise ApiError(
+            falcon.HTTP_415,
+            "unsupported_media_type",
+            f"Content-Encoding {encoding!r} is not accepted; accepted are {', '.join(UNPACK)}",
+        )
+    return unpack
+
+
+async def _read_chunks(request: Any, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream:
@@ -56,19 +67,7 @@ async def _read_raw(request: Any, limit: int) -> bytes:
         if size > limit:
             raise _too_large(limit)
         chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-async def _read_whole(request: Any, length: int) -> bytes:
-    """A body of a known length: falcon's stream ends by itself after so many bytes."""
-    raw: bytes = await request.stream.read()
-    if len(raw) < length:
-        raise ApiError(
-            falcon.HTTP_400,
-            "invalid_request",
-            f"the body ended after {len(raw)} of {length} bytes",
-        )
-    return raw
+    return b"".join(chunks)
 
 
 def gunzip(raw: bytes, limit: int) -> bytes:
@@ -117,6 +116,10 @@ def unzstd(raw: bytes, limit: int) -> bytes:
     return b"".join(parts)
 
 
+UNPACK: dict[str, Unpack] = {"gzip": gunzip, "zstd": unzstd, "identity": _plain}
+"""What undoes each Content-Encoding."""
+
+
 def _require_whole(unpack: zstandard.ZstdDecompressor, raw: bytes) -> None:
     """Raise where the last frame of `raw`, known to be within the limit, has no end.
 
@@ -142,6 +145,12 @@ def _count_member(encoding: str, members: int) -> int:
     if members == MAX_MEMBERS:
         raise _damaged(encoding, f"it has more than {MAX_MEMBERS} parts")
     return members + 1
+
+
+def _cut_short(size: int, length: int) -> ApiError:
+    return ApiError(
+        falcon.HTTP_400, "invalid_request", f"the body ended after {size} of {length} bytes"
+    )
 
 
 def _too_large(limit: int) -> ApiError:

@@ -1,8 +1,9 @@
 """Group commit: requests that arrive together share one write to the stream.
 
-A request is answered when the write that carries it has been acknowledged by the broker. While one
-write is under way the next requests gather; no timer is involved, so a lone request waits for
-nobody.
+A request is answered when the write that carries it has been acknowledged by the broker. While a
+write is under way the next requests gather, and leave together when it returns, or beside it once
+they are as many as it carries: so the broker always has work, and groups stay large. No timer is
+involved, and a lone request waits for nobody.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from shared.stream import Backlog, Packed, group_into_entries
 
 MAX_GROUP_BYTES = 16 * 1024 * 1024
 BACKLOG_AGE_SECONDS = 0.25
+MAX_WRITES = 2
+"""Writes under way at once, each on a connection of its own."""
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +54,8 @@ class GroupCommitter:
         self._max_bytes = max_bytes
         self._clock = clock
         self._waiting: list[_Waiting] = []
+        self._writes: dict[asyncio.Task[None], int] = {}
+        """Writes under way, each with the number of requests that it carries."""
         self._wake = asyncio.Event()
         self._stopping = False
         self._backlog = Backlog(0, 0)
@@ -97,15 +102,33 @@ class GroupCommitter:
     async def run(self) -> None:
         """Write groups until stopped or cancelled; what waits then is told it was not queued."""
         try:
-            while self._waiting or not self._stopping:
+            while self._waiting or self._writes or not self._stopping:
                 await self._wake.wait()
                 self._wake.clear()
-                while self._waiting:
-                    await self._write(self._take_group())
+                while self._waiting and self._may_write():
+                    self._begin_write(self._take_group())
         finally:
             self._stopping = True
             _settle(self._waiting, QueueUnavailable("ingest is stopping"))
             self._waiting.clear()
+            for write in self._writes:
+                write.cancel()
+            await asyncio.gather(*self._writes, return_exceptions=True)
+
+    def _may_write(self) -> bool:
+        """Whether none is under way, or one that carries no more than what waits."""
+        if not self._writes:
+            return True
+        return len(self._writes) < MAX_WRITES and len(self._waiting) >= max(self._writes.values())
+
+    def _begin_write(self, group: list[_Waiting]) -> None:
+        write = asyncio.create_task(self._write(group))
+        self._writes[write] = len(group)
+        write.add_done_callback(self._end_write)
+
+    def _end_write(self, write: asyncio.Task[None]) -> None:
+        del self._writes[write]
+        self._wake.set()
 
     def _take_group(self) -> list[_Waiting]:
         size = 0

@@ -68,17 +68,21 @@ class EventsResource:
             await self._committer.commit(taken.batches)
         # Counted once the answer is certain: a request that is refused whole will come again.
         self._events[self._accepted] += taken.accepted
-        self._events[self._rejected] += len(taken.rejected)
-        if taken.rejected and not taken.accepted:
-            raise _no_good_event(taken.rejected)
+        if taken.rejected:
+            self._events[self._rejected] += len(taken.rejected)
+            if not taken.accepted:
+                raise _no_good_event(taken.rejected)
         self._responses[self._taken] += 1
         response.status = falcon.HTTP_202
         response.content_type = falcon.MEDIA_JSON
         response.data = _json.encode({"accepted": taken.accepted, "rejected": taken.rejected})
 
     def _parser(self, request: falcon.asgi.Request) -> Parser:
-        content_type = (request.content_type or "").partition(";")[0].strip().lower()
+        content_type = request.content_type or ""
         parse = self._parsers.get(content_type)
+        if parse is None:
+            content_type = content_type.partition(";")[0].strip().lower()
+            parse = self._parsers.get(content_type)
         if parse is None:
             accepted = ", ".join(self._parsers)
             given = repr(content_type) if content_type else "none"

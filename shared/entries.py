@@ -5,7 +5,7 @@ Plain values; the keys and commands that move them are `shared.stream`'s.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -55,12 +55,16 @@ class Packed(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One stream entry as it was read. `count` is events, `size` bytes."""
+    """One stream entry as it was read: `data` is what `join` made, `count` its events."""
 
     id: str
-    batches: list[bytes]
+    data: bytes
     count: int
-    size: int
+
+    @property
+    def size(self) -> int:
+        """Bytes, as the backlog counts them."""
+        return len(self.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,12 @@ def group_into_entries(batches: Iterable[Packed]) -> list[list[Packed]]:
         count += batch.count
         size += len(batch.data)
     return entries
+
+
+def join(batches: Sequence[Packed]) -> bytes:
+    """The batches of one entry as a msgpack array; none is encoded again."""
+    head = b"\xdc" + len(batches).to_bytes(2, "big")
+    return b"".join([head, *[batch.data for batch in batches]])
 
 
 def entry_order(entry_id: str) -> tuple[int, int]:

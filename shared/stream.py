@@ -3,8 +3,8 @@
 All key names are here. `EventQueue` is what ingest and workers use (asynchronous);
 `shared.queue_admin` is what an operator uses (synchronous). No other module knows a command.
 
-An entry holds the batches of one or more requests: fields `0`, `1`, … are msgpack `Batch`es, `n`
-is the number of events in them. Entries are deleted when they are acknowledged, so the stream's
+An entry holds the batches of one or more requests: field `b` is a msgpack array of `Batch`es, `n`
+the number of events in them. Entries are deleted when they are acknowledged, so the stream's
 length is the backlog; the backlog in events and bytes is kept in the same transactions.
 """
 
@@ -31,6 +31,7 @@ from shared.entries import (
     QueuedBatch,
     entry_order,
     group_into_entries,
+    join,
     pack,
 )
 from shared.errors import QueueUnavailable
@@ -92,6 +93,7 @@ class EventQueue:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._redis = client
+        self._add = client.register_script(scripts.ADD)
         self._ack = client.register_script(scripts.ACK)
         self._begin_write = client.register_script(scripts.BEGIN_WRITE)
         self._reclaimed_to: Any = "0-0"
@@ -102,21 +104,16 @@ class EventQueue:
     async def add(self, entries: Sequence[Sequence[Packed]]) -> Backlog:
         """Append entries, all or none; returns the backlog with them in it."""
         events = size = 0
-        pipe = self._redis.pipeline(transaction=True)
+        arguments: list[Any] = [0, 0]
         for entry in entries:
-            fields: dict[Any, Any] = {}
-            count = 0
-            for number, batch in enumerate(entry):
-                fields[number] = batch.data
-                count += batch.count
-                size += len(batch.data)
-            fields["n"] = count
+            data = join(entry)
+            count = sum([batch.count for batch in entry])
+            arguments += (data, count)
             events += count
-            pipe.xadd(STREAM, fields)
-        pipe.hincrby(BACKLOG, "events", events)
-        pipe.hincrby(BACKLOG, "bytes", size)
-        replies = await _answered(pipe.execute())
-        return Backlog(replies[-2], replies[-1])
+            size += len(data)
+        arguments[:2] = events, size
+        backlog = await _answered(self._add(keys=[STREAM, BACKLOG], args=arguments))
+        return Backlog(*backlog)
 
     async def backlog(self) -> Backlog:
         """Events and bytes that wait; also the proof that the broker answers."""
@@ -247,9 +244,6 @@ def reason_of(error: BaseException) -> str:
 
 
 def _entry(raw_id: bytes, fields: dict[bytes, bytes]) -> Entry:
-    count = fields.pop(b"n", b"0")
-    batches = list(fields.values())
     # What somebody else put on the stream must not stop its readers.
-    return Entry(
-        raw_id.decode(), batches, int(count) if count.isdigit() else 0, sum(map(len, batches))
-    )
+    count = fields.get(b"n", b"0")
+    return Entry(raw_id.decode(), fields.get(b"b", b""), int(count) if count.isdigit() else 0)

@@ -6,6 +6,18 @@ The keys are `shared.stream`'s; each script says what it expects where that is n
 # A broker that is out of memory must still be emptied. It refuses what a script would add, unless
 # the script has removed something first: so they all begin with that.
 
+# ARGV: events and bytes in all; for each entry its batches and its number of events. Returns the
+# backlog in events and bytes.
+ADD = """
+for i = 3, #ARGV, 2 do
+  redis.call('XADD', KEYS[1], '*', 'b', ARGV[i], 'n', ARGV[i + 1])
+end
+return {
+  redis.call('HINCRBY', KEYS[2], 'events', ARGV[1]),
+  redis.call('HINCRBY', KEYS[2], 'bytes', ARGV[2])
+}
+"""
+
 CREATE_GROUP = """
 redis.call('HDEL', KEYS[2], '')
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')

@@ -14,8 +14,10 @@ from shared.events import Event
 
 from worker.normalise import normalise
 
-_batches = msgspec.msgpack.Decoder(QueuedBatch)
-_raw_batches = msgspec.msgpack.Decoder(tuple[str, int, list[msgspec.Raw]])
+_entry = msgspec.msgpack.Decoder(list[QueuedBatch])
+_raw_entry = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_batch = msgspec.msgpack.Decoder(QueuedBatch)
+_raw_batch = msgspec.msgpack.Decoder(tuple[str, int, list[msgspec.Raw]])
 _event = msgspec.msgpack.Decoder(Event)
 _encoder = msgspec.msgpack.Encoder()
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -61,8 +63,7 @@ def decode(entries: Sequence[Entry], now: float) -> Work:
     """The events of `entries` in the stream's order, normalised."""
     work = Work(sorted(entries, key=lambda entry: entry_order(entry.id)))
     for entry in work.entries:
-        for data in entry.batches:
-            _decode_batch(work, entry.id, data, now)
+        _decode_entry(work, entry, now)
     return work
 
 
@@ -76,19 +77,44 @@ def not_cleared(items: list[Item], cleared: str | None) -> list[Item]:
     return [item for item in items if entry_order(item.entry) > newest]
 
 
-def _decode_batch(work: Work, entry: str, data: bytes, now: float) -> None:
+def _decode_entry(work: Work, entry: Entry, now: float) -> None:
     try:
-        batch = _batches.decode(data)
+        batches = _entry.decode(entry.data)
     except _UNREADABLE:
-        _decode_one_by_one(work, entry, data, now)
+        _decode_batch_by_batch(work, entry, now)
         return
+    for batch in batches:
+        _take(work, entry.id, batch)
+
+
+def _decode_batch_by_batch(work: Work, entry: Entry, now: float) -> None:
+    try:
+        raws = _raw_entry.decode(entry.data)
+    except _UNREADABLE as error:
+        letter = DeadLetter(None, f"unreadable entry: {error}", now, "unknown", 1, entry.data)
+        work.letters.append((entry.id, letter))
+        return
+    for raw in raws:
+        _decode_batch(work, entry.id, bytes(raw), now)
+
+
+def _take(work: Work, entry: str, batch: QueuedBatch) -> None:
     source, attempts = batch.source, batch.attempts
     work.items += [Item(event, entry, source, attempts) for event in normalise(batch.events)]
 
 
+def _decode_batch(work: Work, entry: str, data: bytes, now: float) -> None:
+    try:
+        batch = _batch.decode(data)
+    except _UNREADABLE:
+        _decode_one_by_one(work, entry, data, now)
+    else:
+        _take(work, entry, batch)
+
+
 def _decode_one_by_one(work: Work, entry: str, data: bytes, now: float) -> None:
     try:
-        source, attempts, raws = _raw_batches.decode(data)
+        source, attempts, raws = _raw_batch.decode(data)
     except _UNREADABLE as error:
         letter = DeadLetter(None, f"unreadable batch: {error}", now, "unknown", 1, data)
         work.letters.append((entry, letter))

@@ -106,15 +106,37 @@ def test_no_commit_returns_before_its_write_is_acknowledged() -> None:
     run(scenario())
 
 
-def test_commits_that_arrive_during_a_write_share_the_next() -> None:
+def test_commits_that_arrive_during_two_writes_share_the_next() -> None:
     async def scenario() -> None:
         async with running() as rig:
-            first = await rig.hold_first_write()
+            two = [await rig.hold_first_write(), await rig.begin(ONE)]
             later = [await rig.begin([Packed(bytes([n]), 1)]) for n in range(50)]
             rig.queue.open.set()
-            await asyncio.gather(first, *later)
-            assert [len(write) for write in rig.queue.writes] == [1, 50]
-            assert [batch.data for batch in rig.queue.writes[1]] == [bytes([n]) for n in range(50)]
+            await asyncio.gather(*two, *later)
+            assert [len(write) for write in rig.queue.writes] == [1, 1, 50]
+            assert [batch.data for batch in rig.queue.writes[2]] == [bytes([n]) for n in range(50)]
+
+    run(scenario())
+
+
+def test_a_second_write_begins_once_as_many_wait_as_the_first_carries() -> None:
+    async def scenario() -> None:
+        async with running() as rig:
+            two = [await rig.hold_first_write(), await rig.begin(ONE)]
+            later = [await rig.begin(ONE) for _ in range(4)]
+            rig.queue.open.set()
+            await asyncio.gather(*two, *later)
+            rig.queue.open.clear()
+            rig.queue.writes.clear()
+
+            group = [asyncio.create_task(rig.committer.commit(ONE)) for _ in range(3)]
+            await settled()
+            others = [await rig.begin(ONE) for _ in range(2)]
+            assert [len(write) for write in rig.queue.writes] == [3]
+            others.append(await rig.begin(ONE))
+            assert [len(write) for write in rig.queue.writes] == [3, 3]
+            rig.queue.open.set()
+            await asyncio.gather(*group, *others)
 
     run(scenario())
 
@@ -122,12 +144,12 @@ def test_commits_that_arrive_during_a_write_share_the_next() -> None:
 def test_a_group_is_bounded_in_bytes() -> None:
     async def scenario() -> None:
         async with running() as rig:
-            first = await rig.hold_first_write()
+            two = [await rig.hold_first_write(), await rig.begin(ONE)]
             big = [Packed(bytes(MAX_GROUP_BYTES // 2 + 1), 1)]
             later = [await rig.begin(big) for _ in range(4)]
             rig.queue.open.set()
-            await asyncio.gather(first, *later)
-            assert [len(write) for write in rig.queue.writes] == [1, 2, 2]
+            await asyncio.gather(*two, *later)
+            assert [len(write) for write in rig.queue.writes] == [1, 1, 2, 2]
 
     run(scenario())
 
@@ -237,10 +259,10 @@ def test_being_cut_off_tells_everyone_who_waits() -> None:
     async def scenario() -> None:
         rig = Rig()
         task = rig.start()
-        tasks = [await rig.hold_first_write(), await rig.begin(ONE)]
+        tasks = [await rig.hold_first_write(), await rig.begin(ONE), await rig.begin(ONE)]
         task.cancel()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [QueueUnavailable, QueueUnavailable]
+        assert [type(outcome) for outcome in outcomes] == [QueueUnavailable] * 3
         with pytest.raises(QueueUnavailable, match="stopping"):
             await rig.committer.commit(ONE)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.entries import Entry, Progress, pack
+from shared.entries import Entry, Progress, join, pack
 from shared.stream import STREAM
 from tests.worker.rig import Rig, received
 
@@ -22,7 +22,7 @@ async def backlog(rig: Rig) -> tuple[int, int]:
 
 async def test_adding_answers_the_backlog_with_what_was_added(rig: Rig) -> None:
     packed = [pack("native", received(range(size)))[0] for size in (1, 2, 4)]
-    sizes = [len(batch.data) for batch in packed]
+    sizes = [len(join([batch])) for batch in packed]
 
     first = await rig.queue.add([[packed[0]]])
     both = await rig.queue.add([[packed[1]], [packed[2]]])
@@ -38,8 +38,8 @@ async def test_an_entry_of_several_batches_counts_them_all(rig: Rig) -> None:
 
     [entry] = await rig.take("one")
 
-    assert entry.batches == [batch.data for batch in packed]
-    assert (entry.count, entry.size) == (7, sum(len(batch.data) for batch in packed))
+    assert entry.data == join(packed)
+    assert (entry.count, entry.size) == (7, len(join(packed)))
     assert await rig.redis.xlen(STREAM) == 1
 
 

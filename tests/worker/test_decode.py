@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.entries import Entry, entry_order, pack
+from shared.entries import Entry, Packed, entry_order, join, pack
 from tests.worker.rig import names, received
 from worker.decode import decode, not_cleared
 
@@ -14,7 +14,7 @@ encode = msgspec.msgpack.Encoder().encode
 
 
 def entry(entry_id: str, *batches: bytes) -> Entry:
-    return Entry(entry_id, list(batches), 1, sum(map(len, batches)))
+    return Entry(entry_id, join([Packed(batch, 1) for batch in batches]), 1)
 
 
 def good(*numbers: int) -> bytes:
@@ -37,8 +37,8 @@ def test_events_come_out_normalised() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\xc1", b"{}", encode({"a": 1}), encode(["native", 0]), encode(["native", "x", []])],
-    ids=["nothing", "no msgpack", "text", "a map", "too short", "a wrong type"],
+    [encode("text"), encode({"a": 1}), encode(["native", 0]), encode(["native", "x", []])],
+    ids=["text", "a map", "too short", "a wrong type"],
 )
 def test_an_unreadable_batch_is_one_dead_letter_beside_good_ones(data: bytes) -> None:
     work = decode([entry("1-0", good(1), data, good(2))], NOW)
@@ -69,6 +69,17 @@ def test_an_unreadable_event_costs_only_itself(bad: Any) -> None:
     assert letter.reason.startswith("unreadable event: ")
     assert (letter.source, letter.attempts) == ("litellm", 4)
     assert msgspec.msgpack.decode(letter.payload) == bad
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"{}"], ids=["nothing", "no msgpack", "text"])
+def test_an_unreadable_entry_is_one_dead_letter_beside_good_ones(data: bytes) -> None:
+    work = decode([Entry("1-0", data, 1), entry("2-0", good(2))], NOW)
+
+    assert [item.event.id for item in work.items] == names([2])
+    [(entry_id, letter)] = work.letters
+    assert entry_id == "1-0"
+    assert letter.reason.startswith("unreadable entry: ")
+    assert (letter.at, letter.payload) == (NOW, data)
 
 
 def test_nesting_without_end_is_a_dead_letter() -> None:
