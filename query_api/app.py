@@ -21,6 +21,7 @@ from query_api.health import LiveResource, ReadyResource
 from query_api.pipeline import Limits, PipelineResource
 from query_api.stats import StatsResource
 from query_api.timeseries import TimeseriesResource
+from query_api.top import TopResource
 
 RETRY_AFTER_SECONDS = 2
 
@@ -91,6 +92,7 @@ def create_app(
     app.add_route("/analytics/events", EventsResource(store, clock))
     app.add_route("/analytics/aggregate", AggregateResource(store, clock))
     app.add_route("/analytics/timeseries", TimeseriesResource(store, clock))
+    app.add_route("/analytics/top", TopResource(store, clock))
     app.add_route("/analytics/export", ExportResource(store, clock))
     app.add_route("/analytics/clear", ClearResource(store, queue))
     app.add_route("/analytics/pipeline", PipelineResource(queue, Limits.of(settings)))

@@ -148,6 +148,10 @@ class Params:
         chosen = self.choice(name, ("none", *DIMENSIONS), "none")
         return None if chosen == "none" else cast(Dimension, chosen)
 
+    def required_dimension(self, name: str, default: Dimension) -> Dimension:
+        """The name of a filter."""
+        return cast(Dimension, self.choice(name, DIMENSIONS, default))
+
     def zone(self, name: str) -> ZoneInfo:
         """An IANA zone; UTC where it is left out."""
         return self._single(name, _zone, ZoneInfo("UTC"))

@@ -10,7 +10,7 @@ import pytest
 from tests.query_api.server import QueryServer
 from tests.stores.samples import make_event
 
-READS = ["stats", "events", "aggregate", "export", "timeseries"]
+READS = ["stats", "events", "aggregate", "export", "timeseries", "top"]
 ORIGIN = "https://board.example"
 
 

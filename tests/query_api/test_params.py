@@ -11,7 +11,7 @@ from shared.stores.base import DIMENSIONS, dimension_of
 from tests.query_api.server import QueryServer
 from tests.stores.samples import DAY, HOUR, make_event, varied_events
 
-RANGED = ["events", "aggregate", "export", "timeseries"]
+RANGED = ["events", "aggregate", "export", "timeseries", "top"]
 AT = 1_767_225_600
 """2026-01-01T00:00:00Z."""
 
@@ -76,6 +76,8 @@ def test_both_ends_of_the_range_are_within_it(query: QueryServer, path: str) -> 
         assert body["total_requests"] == 11
     elif path == "timeseries":
         assert sum(point["requests"] for point in body["points"]) == 11
+    elif path == "top":
+        assert [group["requests"] for group in body["groups"]] == [11]
     else:
         assert body["count"] == 11
 
@@ -113,7 +115,7 @@ def test_a_wrong_parameter_is_refused_by_its_name(
     assert query.refusal(path, wrong) == (400, param)
 
 
-@pytest.mark.parametrize("path", ["stats", "events", "aggregate", "export", "timeseries"])
+@pytest.mark.parametrize("path", ["stats", *RANGED])
 def test_an_unknown_parameter_is_refused(query: QueryServer, path: str) -> None:
     assert query.refusal(path, "surprise=1") == (400, "surprise")
 
@@ -139,6 +141,8 @@ def test_a_filter_keeps_the_events_of_its_value(query: QueryServer, dimension: s
     assert query.get("export", **params)["count"] == len(expected)
     points = query.get("timeseries", **params)["points"]
     assert sum(point["requests"] for point in points) == len(expected)
+    groups = query.get("top", **params)["groups"]
+    assert sum(group["requests"] for group in groups) == len(expected)
 
 
 def test_a_repeated_filter_means_any_and_different_ones_mean_both(query: QueryServer) -> None:
