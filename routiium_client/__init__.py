@@ -1,0 +1,12 @@
+"""What a gateway uses to record its traffic. Nothing but the standard library is imported.
+
+AnalyticsClient         records events and sends them in the background; an asyncio twin
+asgi.AnalyticsMiddleware, wsgi.AnalyticsMiddleware
+                        record what an OpenAI-compatible application serves
+annotate                what a handler knows and the middleware can't see
+"""
+
+from routiium_client.buffer import Counts
+from routiium_client.client import AnalyticsClient, AsyncAnalyticsClient, Recorder
+
+__all__ = ["AnalyticsClient", "AsyncAnalyticsClient", "Counts", "Recorder"]
