@@ -35,7 +35,6 @@ class Spent(msgspec.Struct, kw_only=True):
 
 class _Batch(msgspec.Struct, array_like=True, gc=False):
     source: str
-    attempts: int
     events: list[Event]
 
 

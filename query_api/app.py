@@ -15,6 +15,7 @@ from shared.stores.base import Store
 from query_api.aggregate import AggregateResource
 from query_api.answers import Clock
 from query_api.clear import ClearResource
+from query_api.dead_letters import DeadLettersResource, ReplayResource
 from query_api.events import EventsResource
 from query_api.export import ExportResource
 from query_api.health import LiveResource, ReadyResource
@@ -96,6 +97,8 @@ def create_app(
     app.add_route("/analytics/export", ExportResource(store, clock))
     app.add_route("/analytics/clear", ClearResource(store, queue))
     app.add_route("/analytics/pipeline", PipelineResource(queue, Limits.of(settings)))
+    app.add_route("/analytics/dead-letters", DeadLettersResource(queue.dead_letters))
+    app.add_route("/analytics/dead-letters/replay", ReplayResource(queue.dead_letters))
     app.add_route("/healthz/live", LiveResource())
     app.add_route("/healthz/ready", ReadyResource(store))
     return app

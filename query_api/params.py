@@ -118,6 +118,10 @@ class Params:
 
         return self._single(name, parse, default)
 
+    def text(self, name: str, parse: Callable[[str], str]) -> str | None:
+        """What `parse` makes of it; None where it is left out."""
+        return self._single(name, parse, None)
+
     def choice(self, name: str, options: Sequence[str], default: str) -> str:
         def parse(text: str) -> str:
             if text not in options:

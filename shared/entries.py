@@ -20,7 +20,6 @@ class Batch(msgspec.Struct, array_like=True, gc=False):
     """Events of one request as ingest queues them: checked, stripped and hashed."""
 
     source: str
-    attempts: int
     events: list[ReceivedEvent]
 
 
@@ -28,7 +27,6 @@ class QueuedBatch(msgspec.Struct, array_like=True, gc=False):
     """The same bytes as a worker reads them; its fields are `Batch`'s."""
 
     source: str
-    attempts: int
     events: list[Event]
 
 
@@ -55,11 +53,15 @@ class Packed(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One stream entry as it was read: `data` is what `join` made, `count` its events."""
+    """One stream entry as it was read: `data` is what `join` made, `count` its events.
+
+    `attempts` is how often these were tried before: other than 0 for a replayed dead letter.
+    """
 
     id: str
     data: bytes
     count: int
+    attempts: int = 0
 
     @property
     def size(self) -> int:
@@ -69,7 +71,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that could not be stored: why, when (Unix seconds), from where, how often tried."""
+    """An event that could not be stored: why, when (Unix seconds), from where, how often tried.
+
+    `payload` is an entry's `data` with this event alone, or with what could not be read.
+    """
 
     event_id: str | None
     reason: str
@@ -90,21 +95,18 @@ class Backlog:
 _encoder = msgspec.msgpack.Encoder()
 
 
-def pack(source: str, events: list[ReceivedEvent], attempts: int = 0) -> list[Packed]:
+def pack(source: str, events: list[ReceivedEvent]) -> list[Packed]:
     """Encode events as batches that each fit in one entry."""
     if len(events) > MAX_ENTRY_EVENTS:
         return [
             packed
             for start in range(0, len(events), MAX_ENTRY_EVENTS)
-            for packed in pack(source, events[start : start + MAX_ENTRY_EVENTS], attempts)
+            for packed in pack(source, events[start : start + MAX_ENTRY_EVENTS])
         ]
-    data = _encoder.encode(Batch(source, attempts, events))
+    data = _encoder.encode(Batch(source, events))
     if len(data) > MAX_ENTRY_BYTES and len(events) > 1:
         middle = len(events) // 2
-        return [
-            *pack(source, events[:middle], attempts),
-            *pack(source, events[middle:], attempts),
-        ]
+        return [*pack(source, events[:middle]), *pack(source, events[middle:])]
     return [Packed(data, len(events))]
 
 

@@ -10,6 +10,7 @@ import redis
 from redis.exceptions import RedisError, ResponseError
 
 from shared import stream_scripts as scripts
+from shared.dead_letters import DeadLetters
 from shared.entries import Progress, entry_order
 from shared.errors import QueueUnavailable, StoreBusy
 from shared.pipeline import STALLED_SECONDS, BrokerState, PipelineState, WorkerState
@@ -34,6 +35,7 @@ class QueueAdmin:
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
+        self.dead_letters = DeadLetters(client)
 
     @classmethod
     def from_url(cls, url: str, *, timeout: float = 5.0) -> QueueAdmin:

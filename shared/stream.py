@@ -4,8 +4,9 @@ All key names are here. `EventQueue` is what ingest and workers use (asynchronou
 `shared.queue_admin` is what an operator uses (synchronous). No other module knows a command.
 
 An entry holds the batches of one or more requests: field `b` is a msgpack array of `Batch`es, `n`
-the number of events in them. Entries are deleted when they are acknowledged, so the stream's
-length is the backlog; the backlog in events and bytes is kept in the same transactions.
+the number of events in them, `attempts` how often a replayed one was tried before. Entries are
+deleted when they are acknowledged, so the stream's length is the backlog; the backlog in events and
+bytes is kept in the same transactions.
 """
 
 from __future__ import annotations
@@ -244,6 +245,10 @@ def reason_of(error: BaseException) -> str:
 
 
 def _entry(raw_id: bytes, fields: dict[bytes, bytes]) -> Entry:
-    # What somebody else put on the stream must not stop its readers.
-    count = fields.get(b"n", b"0")
-    return Entry(raw_id.decode(), fields.get(b"b", b""), int(count) if count.isdigit() else 0)
+    count, attempts = (_number(fields.get(name, b"")) for name in (b"n", b"attempts"))
+    return Entry(raw_id.decode(), fields.get(b"b", b""), count, attempts)
+
+
+def _number(text: bytes) -> int:
+    """What somebody else put on the stream must not stop its readers."""
+    return int(text) if text.isdigit() else 0

@@ -74,6 +74,30 @@ redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
 redis.call('DEL', KEYS[5])
 """
 
+# Moves dead letters onto the stream, each as an entry of its own, which carries its attempts on.
+# ARGV: `through`, the last letter to move, how many; or `these`, the letters to move.
+REPLAY = """
+local letters, missing = {}, {}
+if ARGV[1] == 'through' then
+  letters = redis.call('XRANGE', KEYS[1], '-', ARGV[2], 'COUNT', ARGV[3])
+else
+  for i = 2, #ARGV do
+    local letter = redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])[1]
+    table.insert(letter and letters or missing, letter or ARGV[i])
+  end
+end
+for _, letter in ipairs(letters) do
+  local fields = {}
+  for i = 1, #letter[2], 2 do fields[letter[2][i]] = letter[2][i + 1] end
+  redis.call('XDEL', KEYS[1], letter[1])
+  redis.call('XADD', KEYS[2], '*', 'b', fields.payload, 'n', 1, 'attempts', fields.attempts)
+  redis.call('HINCRBY', KEYS[3], 'events', 1)
+  redis.call('HINCRBY', KEYS[3], 'bytes', #fields.payload)
+  redis.call('HINCRBY', KEYS[4], 'replayed', 1)
+end
+return {#letters, missing}
+"""
+
 # The id alone: the entry itself may be half a megabyte.
 OLDEST = """
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]

@@ -17,14 +17,19 @@ from worker.normalise import normalise
 _entry = msgspec.msgpack.Decoder(list[QueuedBatch])
 _raw_entry = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _batch = msgspec.msgpack.Decoder(QueuedBatch)
-_raw_batch = msgspec.msgpack.Decoder(tuple[str, int, list[msgspec.Raw]])
+_raw_batch = msgspec.msgpack.Decoder(tuple[str, list[msgspec.Raw]])
 _event = msgspec.msgpack.Decoder(Event)
 _encoder = msgspec.msgpack.Encoder()
+MAX_REASON = 1_024
+"""Characters; a database's error may repeat the whole statement."""
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Item(msgspec.Struct, gc=False):
-    """One event on its way to the store, and what a dead letter of it would say."""
+    """One event on its way to the store, and what a dead letter of it would say.
+
+    `attempts` is how often it was tried before this delivery: other than 0 where it is replayed.
+    """
 
     event: Event
     entry: str
@@ -51,12 +56,22 @@ class Work:
         return [entry.id for entry in self.entries]
 
     def bury(self, item: Item, error: Exception, now: float, tries: int) -> None:
-        """Give an event up: it becomes a dead letter when the work is acknowledged."""
-        reason = f"{type(error).__name__}: {error}"
-        payload = _encoder.encode(item.event)
-        attempts = item.attempts + tries
+        """Give an event up: it becomes a dead letter when the work is acknowledged.
+
+        A replay is one attempt more, however often a new event is tried.
+        """
+        reason = f"{type(error).__name__}: {error}"[:MAX_REASON]
+        attempts = item.attempts + 1 if item.attempts else tries
+        payload = _encoder.encode([QueuedBatch(item.source, [item.event])])
         letter = DeadLetter(item.event.id, reason, now, item.source, attempts, payload)
         self.letters.append((item.entry, letter))
+
+    def bury_unreadable(
+        self, entry: Entry, reason: str, now: float, payload: bytes, source: str = "unknown"
+    ) -> None:
+        """The same of what can't be read; one attempt is enough to know that."""
+        letter = DeadLetter(None, reason, now, source, entry.attempts + 1, payload)
+        self.letters.append((entry.id, letter))
 
 
 def decode(entries: Sequence[Entry], now: float) -> Work:
@@ -84,47 +99,44 @@ def _decode_entry(work: Work, entry: Entry, now: float) -> None:
         _decode_batch_by_batch(work, entry, now)
         return
     for batch in batches:
-        _take(work, entry.id, batch)
+        _take(work, entry, batch.source, batch.events)
 
 
 def _decode_batch_by_batch(work: Work, entry: Entry, now: float) -> None:
     try:
         raws = _raw_entry.decode(entry.data)
     except _UNREADABLE as error:
-        letter = DeadLetter(None, f"unreadable entry: {error}", now, "unknown", 1, entry.data)
-        work.letters.append((entry.id, letter))
+        work.bury_unreadable(entry, f"unreadable entry: {error}", now, entry.data)
         return
     for raw in raws:
-        _decode_batch(work, entry.id, bytes(raw), now)
+        _decode_batch(work, entry, raw, now)
 
 
-def _take(work: Work, entry: str, batch: QueuedBatch) -> None:
-    source, attempts = batch.source, batch.attempts
-    work.items += [Item(event, entry, source, attempts) for event in normalise(batch.events)]
-
-
-def _decode_batch(work: Work, entry: str, data: bytes, now: float) -> None:
+def _decode_batch(work: Work, entry: Entry, data: msgspec.Raw, now: float) -> None:
     try:
         batch = _batch.decode(data)
     except _UNREADABLE:
         _decode_one_by_one(work, entry, data, now)
     else:
-        _take(work, entry, batch)
+        _take(work, entry, batch.source, batch.events)
 
 
-def _decode_one_by_one(work: Work, entry: str, data: bytes, now: float) -> None:
+def _decode_one_by_one(work: Work, entry: Entry, data: msgspec.Raw, now: float) -> None:
     try:
-        source, attempts, raws = _raw_batch.decode(data)
+        source, raws = _raw_batch.decode(data)
     except _UNREADABLE as error:
-        letter = DeadLetter(None, f"unreadable batch: {error}", now, "unknown", 1, data)
-        work.letters.append((entry, letter))
+        payload = _encoder.encode([data])
+        work.bury_unreadable(entry, f"unreadable batch: {error}", now, payload)
         return
     for raw in raws:
         try:
             event = _event.decode(raw)
         except _UNREADABLE as error:
-            reason = f"unreadable event: {error}"
-            letter = DeadLetter(None, reason, now, source, attempts + 1, bytes(raw))
-            work.letters.append((entry, letter))
+            payload = _encoder.encode([(source, [raw])])
+            work.bury_unreadable(entry, f"unreadable event: {error}", now, payload, source)
         else:
-            work.items += [Item(event, entry, source, attempts) for event in normalise([event])]
+            _take(work, entry, source, [event])
+
+
+def _take(work: Work, entry: Entry, source: str, events: list[Event]) -> None:
+    work.items += [Item(event, entry.id, source, entry.attempts) for event in normalise(events)]

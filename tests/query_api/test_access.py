@@ -59,6 +59,7 @@ def test_reading_needs_the_query_right(
     assert ("www-authenticate" in answer.headers) == (status == 401)
 
 
+@pytest.mark.parametrize("path", ["clear", "dead-letters/replay"])
 @pytest.mark.parametrize(
     ("headers", "status", "kind"),
     [
@@ -70,10 +71,10 @@ def test_reading_needs_the_query_right(
         (_bearer("admin-token-1"), 503, "queue_unavailable"),
     ],
 )
-def test_clearing_needs_the_admin_right(
-    guarded: QueryServer, headers: dict[str, str], status: int, kind: str
+def test_clearing_and_replaying_need_the_admin_right(
+    guarded: QueryServer, path: str, headers: dict[str, str], status: int, kind: str
 ) -> None:
-    answer = guarded.http.post("/analytics/clear", headers=headers)
+    answer = guarded.http.post(f"/analytics/{path}", headers=headers)
 
     assert (answer.status_code, answer.json()["error"]["type"]) == (status, kind)
     assert guarded.store.stats().total_events == 1

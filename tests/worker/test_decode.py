@@ -13,12 +13,12 @@ NOW = 1_700_000_000.0
 encode = msgspec.msgpack.Encoder().encode
 
 
-def entry(entry_id: str, *batches: bytes) -> Entry:
-    return Entry(entry_id, join([Packed(batch, 1) for batch in batches]), 1)
+def entry(entry_id: str, *batches: bytes, attempts: int = 0) -> Entry:
+    return Entry(entry_id, join([Packed(batch, 1) for batch in batches]), 1, attempts)
 
 
 def good(*numbers: int) -> bytes:
-    return pack("native", received(numbers), attempts=2)[0].data
+    return pack("native", received(numbers))[0].data
 
 
 def test_entries_are_worked_on_in_the_order_of_the_stream() -> None:
@@ -26,7 +26,7 @@ def test_entries_are_worked_on_in_the_order_of_the_stream() -> None:
 
     assert [item.event.id for item in work.items] == names([0, 1, 2])
     assert work.ids == ["9-0", "9-1", "10-0"]
-    assert [(item.source, item.attempts) for item in work.items] == [("native", 2)] * 3
+    assert [(item.source, item.attempts) for item in work.items] == [("native", 0)] * 3
 
 
 def test_events_come_out_normalised() -> None:
@@ -37,7 +37,7 @@ def test_events_come_out_normalised() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [encode("text"), encode({"a": 1}), encode(["native", 0]), encode(["native", "x", []])],
+    [encode("text"), encode({"a": 1}), encode(["native"]), encode(["native", "x"])],
     ids=["text", "a map", "too short", "a wrong type"],
 )
 def test_an_unreadable_batch_is_one_dead_letter_beside_good_ones(data: bytes) -> None:
@@ -61,14 +61,14 @@ def test_an_unreadable_batch_is_one_dead_letter_beside_good_ones(data: bytes) ->
     ids=["no object", "nothing required", "a wrong type", "a null"],
 )
 def test_an_unreadable_event_costs_only_itself(bad: Any) -> None:
-    events = [*msgspec.msgpack.decode(good(1, 2))[2], bad]
-    work = decode([entry("1-0", encode(["litellm", 3, events]))], NOW)
+    events = [*msgspec.msgpack.decode(good(1, 2))[1], bad]
+    work = decode([entry("1-0", encode(["litellm", events]), attempts=3)], NOW)
 
     assert [item.event.id for item in work.items] == names([1, 2])
     [(_, letter)] = work.letters
     assert letter.reason.startswith("unreadable event: ")
     assert (letter.source, letter.attempts) == ("litellm", 4)
-    assert msgspec.msgpack.decode(letter.payload) == bad
+    assert msgspec.msgpack.decode(letter.payload) == ["litellm", [bad]]
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"{}"], ids=["nothing", "no msgpack", "text"])

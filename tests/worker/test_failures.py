@@ -6,8 +6,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from shared.entries import entry_order
-from shared.events import Event
+from shared.entries import QueuedBatch, entry_order
 from shared.stream import STREAM
 from tests.worker.rig import FAST, Rig, eventually, names
 
@@ -76,8 +75,9 @@ async def test_one_bad_event_of_500_costs_that_event(rig: Rig) -> None:
     assert letter["reason"] == b"ValueError: told to choke"
     assert (letter["source"], letter["attempts"]) == (b"native", b"5")
     assert float(letter["at"]) > 1_700_000_000
-    payload = msgspec.msgpack.decode(letter["payload"], type=Event)
-    assert (payload.id, payload.timestamp) == ("event-137", 1_700_000_137)
+    batch = msgspec.msgpack.decode(letter["payload"], type=QueuedBatch)
+    assert (batch.source, len(batch.events)) == ("native", 1)
+    assert (batch.events[0].id, batch.events[0].timestamp) == ("event-137", 1_700_000_137)
     assert await rig.totals() == {"written": 499, "duplicates": 0, "dead": 1, "dead_dropped": 0}
 
 
@@ -104,7 +104,7 @@ async def test_a_failure_that_passes_costs_nothing(rig: Rig) -> None:
 async def test_what_can_not_be_read_is_a_dead_letter_and_stops_nothing(rig: Rig) -> None:
     encode = msgspec.msgpack.encode
     await rig.add_raw(encode("no batch"), 3)
-    await rig.add_raw(encode(["native", 0, [{"id": "x", "timestamp": "now"}]]), 1)
+    await rig.add_raw(encode(["native", [{"id": "x", "timestamp": "now"}]]), 1)
     await rig.redis.xadd(STREAM, {"n": "many", "b": b"\xc1 foreign"})
     rig.start()
     await rig.add(range(10))

@@ -1,0 +1,138 @@
+"""Dead letters: reading them, and putting them back on the stream.
+
+A letter holds its event as the stream carried it, so a replay moves bytes and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+import redis
+from redis.exceptions import RedisError
+
+from shared import stream_scripts as scripts
+from shared.entries import QueuedBatch
+from shared.errors import QueueUnavailable
+from shared.events import Event
+from shared.stream import BACKLOG, DEAD, STREAM, TOTALS, reason_of
+
+CHUNK = 100
+"""Letters that one command reads or moves: an unreadable one may be half a megabyte."""
+
+_entry = msgspec.msgpack.Decoder(list[QueuedBatch])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptLetter:
+    """One dead letter. `event` is None where it can't be read; `at` is Unix seconds.
+
+    `attempts` counts how often it was tried: five times at first, once where it could not even be
+    read, and once more for each replay.
+    """
+
+    id: str
+    event_id: str | None
+    reason: str
+    at: float
+    source: str
+    attempts: int
+    event: Event | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """How many letters went back on the stream, and which of those asked for were not there."""
+
+    replayed: int
+    missing: list[str]
+
+
+class DeadLetters:
+    """The dead letters as an operator sees them.
+
+    Every method raises QueueUnavailable where the broker is away or refuses.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+        self._replay = client.register_script(scripts.REPLAY)
+
+    def count(self) -> int:
+        """How many are kept."""
+        return int(self._asked(self._redis.xlen, DEAD))
+
+    def newest(self, limit: int, *, before: str | None = None) -> list[KeptLetter]:
+        """Up to `limit` letters, the newest first; those older than the letter `before`."""
+        letters: list[KeptLetter] = []
+        while len(letters) < limit:
+            end = f"({before}" if before else "+"
+            count = min(CHUNK, limit - len(letters))
+            found = self._asked(self._redis.xrevrange, DEAD, end, "-", count)
+            letters += [_letter(*raw) for raw in found]
+            if len(found) < count:
+                break
+            before = letters[-1].id
+        return letters
+
+    def replay(self, ids: Sequence[str] | None = None) -> Replayed:
+        """Put these letters, or all that are there now, back on the stream.
+
+        Each is moved whole: it is a letter or on the stream, whatever ends in between. An event
+        that is stored already stays stored once; one that fails again comes back as a letter.
+        """
+        return self._replay_all() if ids is None else self._replay_these(ids)
+
+    def _replay_all(self) -> Replayed:
+        newest = self._asked(self._redis.xrevrange, DEAD, "+", "-", 1)
+        replayed = 0
+        # What fails again meanwhile is a new letter, behind the newest of now.
+        while newest:
+            moved, _ = self._moved("through", newest[0][0], CHUNK)
+            if not moved:
+                break
+            replayed += moved
+        return Replayed(replayed=replayed, missing=[])
+
+    def _replay_these(self, ids: Sequence[str]) -> Replayed:
+        replayed, missing = 0, []
+        wanted = list(dict.fromkeys(ids))
+        for start in range(0, len(wanted), CHUNK):
+            moved, absent = self._moved("these", *wanted[start : start + CHUNK])
+            replayed += moved
+            missing += [letter_id.decode() for letter_id in absent]
+        return Replayed(replayed=replayed, missing=missing)
+
+    def _moved(self, *arguments: Any) -> tuple[int, list[bytes]]:
+        keys = [DEAD, STREAM, BACKLOG, TOTALS]
+        answer = self._asked(self._replay, keys=keys, args=list(arguments))
+        return cast("tuple[int, list[bytes]]", answer)
+
+    def _asked(self, command: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except (RedisError, OSError) as error:
+            raise QueueUnavailable(reason_of(error)) from error
+
+
+def _letter(raw_id: bytes, fields: dict[bytes, bytes]) -> KeptLetter:
+    return KeptLetter(
+        id=raw_id.decode(),
+        event_id=fields[b"id"].decode() or None,
+        reason=fields[b"reason"].decode(errors="replace"),
+        at=float(fields[b"at"]),
+        source=fields[b"source"].decode(),
+        attempts=int(fields[b"attempts"]),
+        event=_event(fields[b"payload"]),
+    )
+
+
+def _event(payload: bytes) -> Event | None:
+    """The event of a letter; decoding it as one leaves out whatever is no part of an event."""
+    try:
+        batches = _entry.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return next((event for batch in batches for event in batch.events), None)
