@@ -75,7 +75,7 @@ async def test_one_bad_event_of_500_costs_that_event(rig: Rig) -> None:
     assert letter["reason"] == b"ValueError: told to choke"
     assert (letter["source"], letter["attempts"]) == (b"native", b"5")
     assert float(letter["at"]) > 1_700_000_000
-    batch = msgspec.msgpack.decode(letter["payload"], type=QueuedBatch)
+    [batch] = msgspec.msgpack.decode(letter["payload"], type=list[QueuedBatch])
     assert (batch.source, len(batch.events)) == ("native", 1)
     assert (batch.events[0].id, batch.events[0].timestamp) == ("event-137", 1_700_000_137)
     assert await rig.totals() == {"written": 499, "duplicates": 0, "dead": 1, "dead_dropped": 0}
