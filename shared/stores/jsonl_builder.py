@@ -17,7 +17,8 @@ from msgspec.structs import replace
 from shared.stores.jsonl_engine import Engine, IndexUnreadable
 from shared.stores.jsonl_reader import open_for_reading, read_lines
 from shared.stores.jsonl_rows import ROWS, RowFile
-from shared.stores.jsonl_segments import Generation, Index, Mark, Segment, holds
+from shared.stores.jsonl_segments import Generation, Index, Mark, Segment, holds, summary_of
+from shared.stores.jsonl_summary import SUMMARY
 
 logger = logging.getLogger(__name__)
 
@@ -160,17 +161,24 @@ def write_segment(
     select: str,
     parameters: Sequence[object],
 ) -> Segment:
-    """Write the rows that `select` gives, durably; returns the segment with its file's name."""
+    """Write what `select` gives, and its summary, durably; returns the segment with its files."""
     path = generation.fresh_path()
-    temporary = path.with_suffix(".tmp")
+    # By time, so that a row group that a query does not want can be told by its statistics.
+    ordered = f"FROM ({select}) ORDER BY timestamp, id"
+    _write(engine, path, ordered, parameters)
+    _write(engine, summary_of(path), SUMMARY, [str(path)])
+    found = replace(segment, name=path.name)
+    size, summary_size = generation.sizes(found)
+    return replace(found, size=size, summary_size=summary_size)
+
+
+def _write(engine: Engine, path: Path, select: str, parameters: Sequence[object]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
     try:
         with engine.session() as session:
-            # By time, so that a row group that a query does not want can be told by its statistics.
-            copy = f"COPY (FROM ({select}) ORDER BY timestamp, id) TO ? {_WRITE}"
-            session.rows(copy, [*parameters, str(temporary)])
+            session.rows(f"COPY ({select}) TO ? {_WRITE}", [*parameters, str(temporary)])
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    return replace(segment, name=path.name, size=path.stat().st_size)

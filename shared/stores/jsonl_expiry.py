@@ -180,9 +180,10 @@ class Rewrite:
             last=Mark.of_end(os.pread(fd, length, end - length), end),
         )
         if not moved.rows:
-            return replace(moved, name="", size=0)
+            return replace(moved, name="", size=0, summary_size=0)
         if not gone.events:
             os.link(source, generation.path(segment))
+            os.link(snapshot.generation.summary_path(segment), generation.summary_path(segment))
             return moved
         moved = replace(moved, oldest=self._horizon + 1)
         parameters = [self._horizon, str(source), self._horizon]

@@ -5,7 +5,7 @@ Values go in as parameters; the text is put together from constants alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from math import fsum
@@ -21,26 +21,20 @@ from shared.stores.base import (
     StoreStats,
 )
 from shared.stores.fold import point_order
-from shared.stores.jsonl_view import Part, Snapshot
+from shared.stores.jsonl_pieces import pieces_of
+from shared.stores.jsonl_selection import FURTHEST, Chosen
+from shared.stores.jsonl_summary import FIGURES
+from shared.stores.jsonl_view import Snapshot
 
 MOST_EXACT = 12_000_000
 """Up to this many rows a time series has exact percentiles: they take 8 bytes of memory a row."""
-_FURTHEST = 2**62
-
-_SUMS = (
-    "count(*), count(*) FILTER (success), count(*) FILTER (NOT success),"
-    " coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),"
-    " coalesce(sum(cached_tokens), 0), coalesce(sum(reasoning_tokens), 0),"
-    " coalesce(fsum(duration_ms), 0.0),"
-    " coalesce(fsum(tokens_per_second), 0.0), count(tokens_per_second),"
-    " coalesce(fsum(total_cost), 0.0), count(total_cost)"
-)
-
-
+_PERCENTS = (50, 90, 95, 99)
 _EXACT_RANKS = "quantile_disc(duration_ms, [0.50, 0.90, 0.95, 0.99]), max(duration_ms)"
 
 
 class _Sums(NamedTuple):
+    """What FIGURES adds up."""
+
     requests: int
     succeeded: int
     failed: int
@@ -48,49 +42,18 @@ class _Sums(NamedTuple):
     output_tokens: int
     cached_tokens: int
     reasoning_tokens: int
+    rated: int
+    priced: int
     duration_ms: float
     rates: float
-    rated: int
     cost: float
-    priced: int
-
-
-class Chosen:
-    """The rows of a selection: a FROM and a WHERE clause, and their named parameters."""
-
-    def __init__(self, parts: Sequence[Part], selection: Selection) -> None:
-        files = [part.path for part in parts if part.path is not None]
-        sources = ["SELECT * FROM read_parquet($files)"] if files else []
-        if len(files) < len(parts) or not parts:
-            sources.append("SELECT * FROM tail")
-        condition, self.parameters = condition_of(selection)
-        if files:
-            self.parameters["files"] = files
-        self.sql = f"FROM ({' UNION ALL '.join(sources)}) WHERE {condition}"
-
-
-def condition_of(selection: Selection) -> tuple[str, dict[str, object]]:
-    """The selection as a condition on rows, and its named parameters."""
-    conditions = ["timestamp BETWEEN $start AND $end"]
-    parameters: dict[str, object] = {
-        "start": max(selection.start, -_FURTHEST),
-        "end": min(selection.end, _FURTHEST),
-    }
-    for name, values in selection.filters.items():
-        wanted = {f"{name}_{n}": value for n, value in enumerate(values) if value is not None}
-        parameters |= wanted
-        among = ", ".join(f"${each}" for each in wanted)
-        condition = f"{name} IN ({among})" if wanted else "false"
-        conditions.append(f"({condition} OR {name} IS NULL)" if None in values else condition)
-    return " AND ".join(conditions), parameters
 
 
 def aggregate(snapshot: Snapshot, selection: Selection) -> Aggregate:
     """The aggregate of the selection."""
-    chosen = Chosen(snapshot.parts_of(selection.start, selection.end), selection)
-    rows = snapshot.session.rows(
-        f"SELECT model, endpoint, backend, {_SUMS} {chosen.sql} GROUP BY ALL", chosen.parameters
-    )
+    pieces = list(pieces_of(snapshot, selection))
+    ask = snapshot.session.rows
+    rows = [row for piece in pieces for row in ask(piece.figures, piece.parameters)]
     found = [(row[:3], _Sums(*row[3:])) for row in rows]
     total = _totals([sums for _, sums in found])
     cost: dict[str, list[float]] = {}
@@ -102,7 +65,8 @@ def aggregate(snapshot: Snapshot, selection: Selection) -> Aggregate:
             cost.setdefault(model, []).append(sums.cost)
     total.cost_by_model = {model: fsum(costs) for model, costs in cost.items()}
     if found:
-        total.latency_ms = _latencies(snapshot, chosen.sql, chosen.parameters)[()]
+        buckets = [row for piece in pieces for row in ask(piece.latencies, piece.parameters)]
+        total.latency_ms = _latency(_ranked(buckets, total.total_requests))
     return total
 
 
@@ -130,6 +94,24 @@ def _count(counts: dict[str, int], name: str | None, more: int) -> None:
         counts[name] = counts.get(name, 0) + more
 
 
+def _ranked(buckets: Iterable[tuple[int, int, float]], total: int) -> list[float]:
+    """The percentiles and the longest of buckets: number, requests, the longest duration.
+
+    A percentile is the longest duration of the bucket that has the wanted rank: a real one, and at
+    most LATENCY_STEP above that rank's. Unlike quantile_disc this takes no memory for each row.
+    """
+    held: dict[int, tuple[int, float]] = {}
+    for bucket, requests, longest in buckets:
+        before, longer = held.get(bucket, (0, longest))
+        held[bucket] = before + requests, max(longest, longer)
+    found, reached = list[float](), 0
+    for _, (requests, longest) in sorted(held.items()):
+        reached += requests
+        while len(found) < len(_PERCENTS) and reached * 100 >= _PERCENTS[len(found)] * total:
+            found.append(longest)
+    return [*found, max(longest for _, longest in held.values())]
+
+
 def timeseries(
     snapshot: Snapshot, selection: Selection, edges: Sequence[int], group_by: Dimension | None
 ) -> list[Point]:
@@ -149,7 +131,7 @@ def timeseries(
     exact = sum(part.rows for part in parts) <= MOST_EXACT
     ranks = _EXACT_RANKS if exact else "NULL, NULL"
     rows = snapshot.session.rows(
-        f"SELECT {', '.join(keys)}, {_SUMS}, {ranks} {slotted} GROUP BY ALL", parameters
+        f"SELECT {', '.join(keys)}, {FIGURES}, {ranks} {slotted} GROUP BY ALL", parameters
     )
     latencies = {} if exact else _latencies(snapshot, slotted, parameters, keys)
     points = []
@@ -219,7 +201,7 @@ def _latency(values: Sequence[float]) -> Latency:
 
 def stats(snapshot: Snapshot, horizon: int) -> StoreStats:
     """What has not ended, of the whole file."""
-    chosen = Chosen(snapshot.parts, Selection(start=horizon + 1, end=_FURTHEST))
+    chosen = Chosen(snapshot.parts, Selection(start=horizon + 1, end=FURTHEST))
     ((count, oldest, newest),) = snapshot.session.rows(
         f"SELECT count(*), min(timestamp), max(timestamp) {chosen.sql}", chosen.parameters
     )

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from shared.events import Event
 from shared.stores.base import Order, Position, Selection
 from shared.stores.jsonl_engine import IndexUnreadable
-from shared.stores.jsonl_figures import condition_of
 from shared.stores.jsonl_reader import BLOCK, decode_block, decode_event, read_lines
+from shared.stores.jsonl_selection import condition_of
 from shared.stores.jsonl_view import Part, Snapshot
 
 

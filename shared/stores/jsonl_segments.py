@@ -3,6 +3,7 @@
     analytics.jsonl.index/lock                   held by whoever builds
     analytics.jsonl.index/<inode>/manifest.json  which segments there are, in the file's order
     analytics.jsonl.index/<inode>/<name>.parquet the rows of one
+    analytics.jsonl.index/<inode>/<name>.summary the same added up (`jsonl_summary`), in Parquet
 
 The index is a cache. What it says counts only while the file has the bytes that were indexed: a
 segment is stamped with digests of the first and last bytes of its range. Where they don't hold,
@@ -27,7 +28,7 @@ import msgspec
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Of the manifest and the rows; an index of another format is thrown away."""
 
 _MARK_BYTES = 4_096
@@ -79,6 +80,7 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
     last: Mark
     name: str = ""
     size: int = 0
+    summary_size: int = 0
     oldest: int = 0
     newest: int = 0
 
@@ -175,7 +177,7 @@ class Generation:
         for segment in segments:
             if segment.start != at:
                 return False
-            if segment.rows and self.path(segment).stat().st_size != segment.size:
+            if segment.rows and self.sizes(segment) != (segment.size, segment.summary_size):
                 return False
             at = segment.end
         return True
@@ -198,9 +200,10 @@ class Generation:
 
     def tidy(self, segments: Sequence[Segment]) -> None:
         """Remove what belongs to no segment. For the holder of the lock."""
-        wanted = {segment.name for segment in segments} | {_MANIFEST}
+        wanted = {self.path(segment) for segment in segments}
+        wanted |= {self.summary_path(segment) for segment in segments} | {self._manifest}
         for path in self.folder.iterdir():
-            if path.name not in wanted:
+            if path not in wanted:
                 path.unlink(missing_ok=True)
 
     def fresh_path(self) -> Path:
@@ -210,6 +213,18 @@ class Generation:
 
     def path(self, segment: Segment) -> Path:
         return self.folder / segment.name
+
+    def summary_path(self, segment: Segment) -> Path:
+        return summary_of(self.path(segment))
+
+    def sizes(self, segment: Segment) -> tuple[int, int]:
+        """The bytes of the rows and of the summary. Raises OSError where one is missing."""
+        return self.path(segment).stat().st_size, self.summary_path(segment).stat().st_size
+
+
+def summary_of(rows: Path) -> Path:
+    """Where the summary of a file of rows is."""
+    return rows.with_suffix(".summary")
 
 
 def holds(segments: Sequence[Segment], fd: int) -> bool:

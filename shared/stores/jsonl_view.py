@@ -25,13 +25,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows with their offsets from `start`: a segment, or the tail where `path` is None."""
+    """Rows with their offsets from `start`: a segment, or the tail where `path` is None.
+
+    `summary` is the path of the segment's summary.
+    """
 
     start: int
     path: str | None
     oldest: int
     newest: int
     rows: int
+    summary: str | None = None
 
     @property
     def source(self) -> str:
@@ -226,11 +230,7 @@ class View:
         session.rows("BEGIN")
         session.rows("SELECT count(*) FROM tail")
         generation = self.index.of(self._fd)
-        parts = [
-            Part(each.start, str(generation.path(each)), each.oldest, each.newest, each.rows)
-            for each in self._segments
-            if each.rows
-        ]
+        parts = [_part(generation, segment) for segment in self._segments if segment.rows]
         if tail:
             parts.append(Part(0, None, *self._tail.times, self._tail.rows))
         return Snapshot(
@@ -242,6 +242,17 @@ class View:
             generation=generation,
             segments=self._segments,
         )
+
+
+def _part(generation: Generation, segment: Segment) -> Part:
+    return Part(
+        segment.start,
+        str(generation.path(segment)),
+        segment.oldest,
+        segment.newest,
+        segment.rows,
+        str(generation.summary_path(segment)),
+    )
 
 
 def _same_file(fd: int, path: Path) -> bool:

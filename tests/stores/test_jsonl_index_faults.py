@@ -63,6 +63,10 @@ def segments(path: Path) -> list[Path]:
     return sorted(path.with_name(path.name + ".index").glob("*/*.parquet"))
 
 
+def summaries(path: Path) -> list[Path]:
+    return [segment.with_suffix(".summary") for segment in segments(path)]
+
+
 def manifest(path: Path) -> Path:
     (found,) = path.with_name(path.name + ".index").glob("*/manifest.json")
     return found
@@ -152,6 +156,9 @@ def test_a_query_that_can_not_write_beside_the_file_keeps_an_index_of_its_own(
         lambda path: segments(path)[0].unlink(),
         lambda path: os.truncate(segments(path)[0], 100),
         lambda path: segments(path)[0].write_bytes(bytes(segments(path)[0].stat().st_size)),
+        lambda path: summaries(path)[0].unlink(),
+        lambda path: os.truncate(summaries(path)[0], 100),
+        lambda path: summaries(path)[0].write_bytes(bytes(summaries(path)[0].stat().st_size)),
     ],
     ids=[
         "generation removed",
@@ -163,6 +170,9 @@ def test_a_query_that_can_not_write_beside_the_file_keeps_an_index_of_its_own(
         "segment removed",
         "segment torn",
         "segment of zeros",
+        "summary removed",
+        "summary torn",
+        "summary of zeros",
     ],
 )
 def test_a_damaged_index_changes_no_answer_and_is_built_again(
