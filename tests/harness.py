@@ -30,11 +30,18 @@ START_SECONDS = 20.0
 T = TypeVar("T")
 
 
+_given_ports: set[int] = set()
+
+
 def free_port() -> int:
-    """A port on loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on loopback that nothing listens on, and that this process gave to nobody before."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
 
 
 def wait_until(condition: Callable[[], T], *, within: float = 10.0, what: str = "") -> T:
