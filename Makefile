@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup run test test-long check bench bench-stores clean
+.PHONY: setup run test test-long faults faults-short check bench bench-stores clean
 
 $(VENV)/run.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,13 @@ test: $(VENV)/dev.stamp
 
 test-long: $(VENV)/long.stamp  ## real clients, browsers and others' servers
 	$(BIN)/python -m pytest -m long -n 2 --dist loadfile $(ARGS)
+
+# About 25 minutes; such as ARGS="--stores jsonl,redis --rounds 100 --seed 7" for others.
+faults: $(VENV)/dev.stamp  ## ends processes under load, and writes the table of docs/reliability.md
+	$(BIN)/python -m tests.faults --page docs/reliability.md $(ARGS)
+
+faults-short: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.faults --rounds 3 --stores jsonl,redis,sqlite $(ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -91,7 +91,7 @@ def machine(folder: Path) -> str:
     rows = [
         ("measured", time.strftime("%Y-%m-%d, %H:%M UTC", time.gmtime())),
         ("busy with other work", f"load average {os.getloadavg()[0]:.1f} before the run"),
-        ("CPU", f"{_cpu_model()}, {os.cpu_count()} cores"),
+        ("CPU", f"{cpu_model()}, {os.cpu_count()} cores"),
         ("memory", f"{memory:.0f} GiB"),
         ("system", f"{platform.system()} {platform.release()}, {platform.machine()}"),
         ("4 KiB append and sync", _sync_times(folder)),
@@ -103,7 +103,8 @@ def machine(folder: Path) -> str:
     return heading + table(("", ""), rows).replace("---:", "---")
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The processor by its maker's name."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

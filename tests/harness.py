@@ -26,6 +26,14 @@ from shared.stream import BACKLOG
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "ROUTIIUM_ANALYTICS_"
 START_SECONDS = 20.0
+_GUNICORN = ["-m", "gunicorn", "-c"]
+COMMANDS = {
+    "ingest": [*_GUNICORN, str(ROOT / "deploy/gunicorn_ingest.py"), "ingest.asgi:app"],
+    "query": [*_GUNICORN, str(ROOT / "deploy/gunicorn_query.py"), "query_api.wsgi:app"],
+    "worker": ["-m", "worker.main"],
+    "all": [*_GUNICORN, str(ROOT / "deploy/gunicorn_one_process.py"), "deploy.one_process:app"],
+}
+"""What each kind of service is started with, after the interpreter."""
 
 T = TypeVar("T")
 
@@ -157,19 +165,19 @@ class Pipeline:
             self.start_worker()
 
     def start_ingest(self) -> Service:
-        config = str(ROOT / "deploy/gunicorn_ingest.py")
-        return self._start("ingest", ["-m", "gunicorn", "-c", config, "ingest.asgi:app"])
+        return self.start("ingest")
 
     def start_query(self) -> Service:
-        config = str(ROOT / "deploy/gunicorn_query.py")
-        return self._start("query", ["-m", "gunicorn", "-c", config, "query_api.wsgi:app"])
+        return self.start("query")
 
     def start_worker(self) -> Service:
-        return self._start("worker", ["-m", "worker.main"])
+        return self.start("worker")
 
-    def _start(self, kind: str, arguments: list[str]) -> Service:
+    def start(self, kind: str) -> Service:
+        """Start one more service of a kind, a key of `COMMANDS`."""
         number = 1 + sum(service.name.startswith(kind) for service in self.services)
-        service = Service(f"{kind}-{number}", [sys.executable, *arguments], self.env, self.folder)
+        command = [sys.executable, *COMMANDS[kind]]
+        service = Service(f"{kind}-{number}", command, self.env, self.folder)
         self.services.append(service)
         return service
 
@@ -237,8 +245,7 @@ class OneProcess(Pipeline):
     """The same services in one process, for a store that lives in one."""
 
     def start_services(self) -> None:
-        config = str(ROOT / "deploy/gunicorn_one_process.py")
-        self._start("all", ["-m", "gunicorn", "-c", config, "deploy.one_process:app"])
+        self.start("all")
 
 
 def event(number: int, **changes: Any) -> dict[str, Any]:

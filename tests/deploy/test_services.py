@@ -13,13 +13,9 @@ import httpx
 import pytest
 
 from deploy.gunicorn_common import GRACEFUL_SECONDS
-from tests.harness import PREFIX, ROOT, Pipeline, Service, event, wait_until
+from tests.harness import COMMANDS, PREFIX, Pipeline, Service, event, wait_until
 
-COMMANDS = {
-    "ingest": ["-m", "gunicorn", "-c", str(ROOT / "deploy/gunicorn_ingest.py"), "ingest.asgi:app"],
-    "query": ["-m", "gunicorn", "-c", str(ROOT / "deploy/gunicorn_query.py"), "query_api.wsgi:app"],
-    "worker": ["-m", "worker.main"],
-}
+SERVICES = ["ingest", "query", "worker"]
 HALF_A_REQUEST = b"POST /analytics/events HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n[{"
 
 
@@ -33,7 +29,7 @@ def url_of(pipeline: Pipeline, kind: str) -> str:
     return pipeline.ingest_url if kind == "ingest" else pipeline.query_url
 
 
-@pytest.mark.parametrize("kind", COMMANDS)
+@pytest.mark.parametrize("kind", SERVICES)
 def test_every_wrong_setting_is_named_before_a_port_is_bound(kind: str, folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -53,7 +49,7 @@ def test_every_wrong_setting_is_named_before_a_port_is_bound(kind: str, folder: 
     assert "Traceback" not in output
 
 
-@pytest.mark.parametrize("kind", COMMANDS)
+@pytest.mark.parametrize("kind", SERVICES)
 def test_a_service_alone_refuses_a_store_of_one_process(kind: str, folder: Path) -> None:
     env = {PREFIX + "FORCE_MEMORY": "1"}
     service = Service(kind, [sys.executable, *COMMANDS[kind]], env, folder)

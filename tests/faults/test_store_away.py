@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
-from deploy.broker import EmbeddedBroker
-from tests.harness import Pipeline, event, free_port, wait_until
-from tests.stores.servers import DatabaseServer, postgresql_server
+from tests.backends import Open, postgresql, redis
+from tests.harness import Pipeline, event, wait_until
 
-Server = EmbeddedBroker | DatabaseServer
 EVENTS = 20
-
-
-@contextmanager
-def redis(folder: Path) -> Iterator[tuple[Server, dict[str, str]]]:
-    server = EmbeddedBroker(folder / "redis", free_port())
-    server.start()
-    yield server, {"REDIS_URL": server.url}
-    server.stop()
-
-
-@contextmanager
-def postgresql(folder: Path) -> Iterator[tuple[Server, dict[str, str]]]:
-    with postgresql_server() as server:
-        yield server, {"DATABASE_URL": server.new_database()}
 
 
 @pytest.mark.parametrize("store", [redis, pytest.param(postgresql, marks=pytest.mark.long)])
 def test_services_started_without_their_store_wait_for_it_and_lose_nothing(
-    store: Callable[[Path], AbstractContextManager[tuple[Server, dict[str, str]]]], folder: Path
+    store: Open, folder: Path
 ) -> None:
-    with store(folder) as (server, settings), Pipeline(folder, workers=1, **settings) as pipeline:
+    with store(folder) as backend, Pipeline(folder, workers=1, **backend.settings) as pipeline:
+        assert backend.server is not None
         for service in (*pipeline.running("worker"), *pipeline.running("query")):
             service.terminate()
-        server.kill()
+        backend.server.kill()
 
         worker, query = pipeline.start_worker(), pipeline.start_query()
         assert pipeline.post([event(n) for n in range(EVENTS)]).status_code == 202
@@ -48,7 +31,7 @@ def test_services_started_without_their_store_wait_for_it_and_lose_nothing(
         assert _status(pipeline, "/healthz/ready") == 503
         assert _status(pipeline, "/analytics/stats") == 503
         assert pipeline.backlog() == EVENTS
-        server.start()
+        backend.server.start()
 
         pipeline.wait_ready()
         pipeline.wait_for_total(EVENTS)

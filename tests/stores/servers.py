@@ -10,6 +10,7 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -29,11 +30,19 @@ START_SECONDS = 30.0
 class DatabaseServer:
     """A server in a folder of its own; `start` it again after `kill` and its data are there."""
 
-    def __init__(self, command: list[str], admin_url: str, port: int, user: str | None) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        admin_url: str,
+        port: int,
+        user: str | None = None,
+        stop_signal: int = signal.SIGTERM,
+    ) -> None:
         self._command = command
         self._user = user
         self._admin_url = sa.make_url(admin_url)
         self._port = port
+        self._stop_signal = stop_signal
         self._numbers = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -79,7 +88,7 @@ class DatabaseServer:
 
     def stop(self) -> None:
         if self._process is not None:
-            self._process.terminate()
+            self._process.send_signal(self._stop_signal)
             try:
                 self._process.wait(10)
             except subprocess.TimeoutExpired:
@@ -115,7 +124,9 @@ def postgresql_server(*, fsync: bool = False) -> Iterator[DatabaseServer]:
         command = [str(binaries / "postgres"), "-D", str(folder / "data"), "-k", str(folder)]
         command += ["-h", "127.0.0.1", "-p", str(port), "-c", f"fsync={'on' if fsync else 'off'}"]
         url = f"postgresql+psycopg://postgres@127.0.0.1:{port}/postgres"
-        with _running(DatabaseServer(command, url, port, user)) as server:
+        # On SIGTERM it would wait for its clients to leave.
+        server = DatabaseServer(command, url, port, user, stop_signal=signal.SIGINT)
+        with _running(server):
             yield server
 
 
@@ -138,7 +149,7 @@ def mysql_server() -> Iterator[DatabaseServer]:
         command += ["--bind-address=127.0.0.1", f"--socket={folder / 'socket'}"]
         command += [f"--pid-file={folder / 'pid'}", "--innodb-flush-log-at-trx-commit=2"]
         url = f"mysql+pymysql://root@127.0.0.1:{port}/mysql"
-        with _running(DatabaseServer(command, url, port, None)) as running:
+        with _running(DatabaseServer(command, url, port)) as running:
             yield running
 
 
