@@ -114,7 +114,8 @@ class Recorder:
             "POST", EVENTS_PATH, body, Content_Type="application/x-ndjson"
         )
 
-    def _flush(self, timeout: float) -> bool:
+    def wait_sent(self, timeout: float) -> bool:
+        """Block up to `timeout` seconds until all that was recorded is sent; whether it is."""
         self._sender.wake(now=True)
         return self._buffer.wait_settled(timeout)
 
@@ -143,7 +144,7 @@ class AnalyticsClient(Recorder):
 
     def flush(self, timeout: float = FLUSH_SECONDS) -> bool:
         """Wait up to `timeout` seconds until all that was recorded is sent; whether it is."""
-        return self._flush(timeout)
+        return self.wait_sent(timeout)
 
     def close(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Send what waits, for up to `timeout` seconds; the rest is dropped. Whether none was."""
@@ -170,7 +171,7 @@ class AsyncAnalyticsClient(Recorder):
 
     async def flush(self, timeout: float = FLUSH_SECONDS) -> bool:
         """Wait up to `timeout` seconds until all that was recorded is sent; whether it is."""
-        return await asyncio.to_thread(self._flush, timeout)
+        return await asyncio.to_thread(self.wait_sent, timeout)
 
     async def aclose(self, timeout: float = CLOSE_SECONDS) -> bool:
         """Send what waits, for up to `timeout` seconds; the rest is dropped. Whether none was."""

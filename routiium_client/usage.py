@@ -11,7 +11,8 @@
 | Bedrock Converse | `inputTokens`, uncached only | beside it | beside it | all | – |
 | Gemini | `promptTokenCount`, with cached | part of it | – | without thoughts | beside it |
 
-Sources: the providers' API references; LiteLLM's `Usage` adds Anthropic's names to OpenAI's shape.
+The event's own form passes unchanged. Sources: the providers' API references; LiteLLM's `Usage`
+adds Anthropic's names to OpenAI's shape.
 """
 
 from __future__ import annotations
@@ -49,13 +50,18 @@ def _openai(usage: Usage, prompt: str, completion: str) -> dict[str, int]:
             _count(inside, "cached_tokens"),
             _count(usage, "cache_read_input_tokens"),
             _count(usage, "prompt_cache_hit_tokens"),
+            _count(usage, "cached_tokens"),
         ),
         cache_write=_first(
             _count(inside, "cache_write_tokens"),
             _count(inside, "cache_creation_tokens"),
             _count(usage, "cache_creation_input_tokens"),
+            _count(usage, "cache_write_tokens"),
         ),
-        reasoning=_count(outside, "reasoning_tokens"),
+        reasoning=_first(
+            _count(outside, "reasoning_tokens"),
+            _count(usage, "reasoning_tokens"),
+        ),
     )
 
 

@@ -69,6 +69,10 @@ def tokens(prompt: int, completion: int, **parts: int) -> dict[str, int]:
         (GEMINI, tokens(2_152, 1_510, cached_tokens=2_027, reasoning_tokens=800)),
         (LITELLM, tokens(2_098, 503, cached_tokens=1_800, cache_write_tokens=248)),
         ({"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}, tokens(9, 12)),
+        (
+            tokens(9, 12, cached_tokens=4, cache_write_tokens=2, reasoning_tokens=3),
+            tokens(9, 12, cached_tokens=4, cache_write_tokens=2, reasoning_tokens=3),
+        ),
         ({"prompt_tokens": 8, "total_tokens": 8}, tokens(8, 0)),
         ({"prompt_tokens": 9, "prompt_cache_hit_tokens": 4}, tokens(9, 0, cached_tokens=4)),
         ({"input_tokens": "5", "output_tokens": -2}, tokens(0, 0)),
