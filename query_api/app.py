@@ -8,6 +8,7 @@ from typing import Any
 import falcon
 from shared.errors import QueueUnavailable, StoreBusy, StoreUnavailable
 from shared.http import ApiError, Right, Tokens, unexpected, write_error
+from shared.openapi import operation_of
 from shared.queue_admin import QueueAdmin
 from shared.settings import Settings
 from shared.stores.base import Store
@@ -16,6 +17,7 @@ from query_api.aggregate import AggregateResource
 from query_api.answers import Clock
 from query_api.clear import ClearResource
 from query_api.dead_letters import DeadLettersResource, ReplayResource
+from query_api.docs import documented
 from query_api.events import EventsResource
 from query_api.export import ExportResource
 from query_api.health import LiveResource, ReadyResource
@@ -28,7 +30,7 @@ RETRY_AFTER_SECONDS = 2
 
 
 class Authorize:
-    """Demands a right for each path but the health checks: admin to change, query to read.
+    """Demands the right that a responder's description names.
 
     A browser asks with OPTIONS, without a token, whether it may ask at all; that gives no data.
     """
@@ -39,10 +41,12 @@ class Authorize:
     def process_resource(
         self, request: falcon.Request, response: falcon.Response, resource: Any, params: Any
     ) -> None:
-        if request.method == "OPTIONS" or request.path.startswith("/healthz/"):
-            return
-        right = Right.QUERY if request.method in ("GET", "HEAD") else Right.ADMIN
-        self._tokens.require(request.get_header("Authorization"), right)
+        if request.method == "OPTIONS" or not hasattr(resource, f"on_{request.method.lower()}"):
+            return  # The latter is about to be a 405.
+        operation = operation_of(resource, request.method)
+        right = Right.ADMIN if operation is None else operation.right
+        if right:
+            self._tokens.require(request.get_header("Authorization"), right)
 
 
 def _store_unavailable(request: Any, response: Any, error: StoreUnavailable, params: Any) -> None:
@@ -80,7 +84,8 @@ def create_app(
     store: Store, queue: QueueAdmin, settings: Settings, *, clock: Clock = time.time
 ) -> Any:
     """The query WSGI application on `store`; `queue` is what a clear empties first."""
-    middleware: list[Any] = [Authorize(Tokens.of(settings))]
+    tokens = Tokens.of(settings)
+    middleware: list[Any] = [Authorize(tokens)]
     if settings.cors_origins:
         middleware.insert(0, falcon.CORSMiddleware(allow_origins=sorted(settings.cors_origins)))
     app: Any = falcon.App(middleware=middleware)
@@ -89,16 +94,20 @@ def create_app(
     app.add_error_handler(StoreUnavailable, _store_unavailable)
     app.add_error_handler(QueueUnavailable, _queue_unavailable)
     app.add_error_handler(StoreBusy, _store_busy)
-    app.add_route("/analytics/stats", StatsResource(store))
-    app.add_route("/analytics/events", EventsResource(store, clock))
-    app.add_route("/analytics/aggregate", AggregateResource(store, clock))
-    app.add_route("/analytics/timeseries", TimeseriesResource(store, clock))
-    app.add_route("/analytics/top", TopResource(store, clock))
-    app.add_route("/analytics/export", ExportResource(store, clock))
-    app.add_route("/analytics/clear", ClearResource(store, queue))
-    app.add_route("/analytics/pipeline", PipelineResource(queue, Limits.of(settings)))
-    app.add_route("/analytics/dead-letters", DeadLettersResource(queue.dead_letters))
-    app.add_route("/analytics/dead-letters/replay", ReplayResource(queue.dead_letters))
-    app.add_route("/healthz/live", LiveResource())
-    app.add_route("/healthz/ready", ReadyResource(store))
+    routes = {
+        "/analytics/stats": StatsResource(store),
+        "/analytics/events": EventsResource(store, clock),
+        "/analytics/aggregate": AggregateResource(store, clock),
+        "/analytics/timeseries": TimeseriesResource(store, clock),
+        "/analytics/top": TopResource(store, clock),
+        "/analytics/export": ExportResource(store, clock),
+        "/analytics/clear": ClearResource(store, queue),
+        "/analytics/pipeline": PipelineResource(queue, Limits.of(settings)),
+        "/analytics/dead-letters": DeadLettersResource(queue.dead_letters),
+        "/analytics/dead-letters/replay": ReplayResource(queue.dead_letters),
+        "/healthz/live": LiveResource(),
+        "/healthz/ready": ReadyResource(store),
+    }
+    for path, resource in documented(routes, guarded=bool(tokens)).items():
+        app.add_route(path, resource)
     return app

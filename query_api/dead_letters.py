@@ -8,14 +8,14 @@ from typing import Annotated
 
 import falcon
 import msgspec
-from shared.dead_letters import DeadLetters
-from shared.http import ApiError
+from shared.dead_letters import DeadLetters, KeptLetter, Replayed
+from shared.http import ApiError, Right
+from shared.openapi import JSON, Answer, Operation, describe, error
 
-from query_api.answers import answer
+from query_api.answers import BAD_PARAMETER, QUEUE_AWAY, answer, answers
+from query_api.parameters import Parameter, integer
 from query_api.params import Params
 
-MAX_LIMIT = 1_000
-DEFAULT_LIMIT = 100
 MAX_BODY_BYTES = 1024 * 1024
 
 _LETTER_ID = r"^[0-9]{1,20}-[0-9]{1,20}\Z"
@@ -23,57 +23,83 @@ _LETTER_ID = r"^[0-9]{1,20}-[0-9]{1,20}\Z"
 logger = logging.getLogger(__name__)
 
 
+def _letter_id(text: str) -> str:
+    if not re.match(_LETTER_ID, text):
+        raise ValueError("is not a cursor that this service gave")
+    return text
+
+
+LIMIT = integer("limit", 100, least=0, most=1_000, about="Most letters on a page.")
+CURSOR: Parameter[str | None] = Parameter(
+    name="cursor",
+    parse=_letter_id,
+    default=None,
+    schema={"type": "string", "pattern": "^[0-9]{1,20}-[0-9]{1,20}$"},
+    about="`next_cursor` of the page before.",
+)
+
+
+class LettersPage(msgspec.Struct):
+    """Dead letters, how many there are in all, and the cursor of the next page if there is one."""
+
+    dead_letters: list[KeptLetter]
+    count: int
+    total: int
+    next_cursor: str | None
+
+
 class DeadLettersResource:
-    """`GET`: what could not be stored, the newest first, a page at a time."""
+    """What could not be stored."""
 
     def __init__(self, letters: DeadLetters) -> None:
         self._letters = letters
 
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        params = Params(request, 0)
-        limit = params.integer("limit", DEFAULT_LIMIT, least=0, most=MAX_LIMIT)
-        before = params.text("cursor", _letter_id)
-        params.done()
+    @answers(LIMIT, CURSOR, errors={503: QUEUE_AWAY})
+    def on_get(self, params: Params) -> LettersPage:
+        """What could not be stored, the newest first, a page at a time."""
+        limit = params[LIMIT]
         # One more than asked for tells whether another page follows.
-        found = self._letters.newest(limit + 1, before=before) if limit else []
+        found = self._letters.newest(limit + 1, before=params[CURSOR]) if limit else []
         page = found[:limit]
-        answer(
-            response,
-            {
-                "dead_letters": page,
-                "count": len(page),
-                "total": self._letters.count(),
-                "next_cursor": page[-1].id if len(found) > limit else None,
-            },
-        )
+        following = page[-1].id if len(found) > limit else None
+        return LettersPage(page, len(page), self._letters.count(), following)
 
 
-class Request(msgspec.Struct, forbid_unknown_fields=True):
+class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Which letters to replay; without `ids`, all of them."""
 
     ids: list[Annotated[str, msgspec.Meta(pattern=_LETTER_ID)]] | None = None
 
 
+REPLAY = Operation(
+    summary="Put dead letters back on the queue, all of them where none is named",
+    right=Right.ADMIN,
+    body={JSON: ReplayRequest},
+    body_required=False,
+    answers={
+        200: Answer(about="Put back", content={JSON: Replayed}),
+        400: BAD_PARAMETER,
+        413: error("The body is over its limit"),
+        503: QUEUE_AWAY,
+    },
+)
+
+
 class ReplayResource:
-    """`POST`: put dead letters back on the queue."""
+    """Puts dead letters back on the queue."""
 
     def __init__(self, letters: DeadLetters) -> None:
         self._letters = letters
 
+    @describe(REPLAY)
     def on_post(self, request: falcon.Request, response: falcon.Response) -> None:
-        Params(request, 0).done()
+        Params(request, ())
         result = self._letters.replay(_ids(request))
         logger.info(
             "dead letters replayed",
             extra={"replayed": result.replayed, "missing": len(result.missing)},
         )
         answer(response, result)
-
-
-def _letter_id(text: str) -> str:
-    if not re.match(_LETTER_ID, text):
-        raise ValueError("is not a cursor that this service gave")
-    return text
 
 
 def _ids(request: falcon.Request) -> list[str] | None:
@@ -89,7 +115,7 @@ def _ids(request: falcon.Request) -> list[str] | None:
     if not body.strip():
         return None
     try:
-        return msgspec.json.decode(body, type=Request).ids
+        return msgspec.json.decode(body, type=ReplayRequest).ids
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"the body is not an object with a list of ids, or nothing: {error}"
         raise ApiError(falcon.HTTP_400, "invalid_request", message, param="ids") from None

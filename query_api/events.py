@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
-import falcon
-from shared.stores.base import Store
+from typing import cast, get_args
 
-from query_api.answers import Clock, answer
-from query_api.params import HOUR, Cursor, Params
+import msgspec
+from shared.events import Event
+from shared.stores.base import Order, Store
 
-MAX_LIMIT = 10_000
-DEFAULT_LIMIT = 1_000
+from query_api.answers import Clock, answers
+from query_api.cursor import CURSOR, Cursor
+from query_api.parameters import SELECTION, Parameter, integer, one_of
+from query_api.params import HOUR, Params
+
+LIMIT = integer("limit", 1_000, least=0, most=10_000, about="Most events on a page.")
+ORDER: Parameter[str | None] = Parameter(
+    name="order",
+    parse=one_of(get_args(Order)),
+    default=None,
+    schema={"enum": list(get_args(Order)), "default": "desc"},
+    about="`desc`: the newest first.",
+)
+
+
+class EventsPage(msgspec.Struct):
+    """Events of a range, and the cursor of the page that follows; None where none does."""
+
+    events: list[Event]
+    count: int
+    start: int
+    end: int
+    next_cursor: str | None
 
 
 class EventsResource:
-    """`GET`: events of a range, a page at a time."""
+    """Events of a range, a page at a time."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        params = Params(request, self._clock())
-        cursor = params.cursor()
-        selection = params.selection(default_span=HOUR, cursor=cursor)
-        limit = params.integer("limit", DEFAULT_LIMIT, least=0, most=MAX_LIMIT)
-        order = params.order(cursor)
-        params.done()
+    @answers(*SELECTION, LIMIT, ORDER, CURSOR)
+    def on_get(self, params: Params) -> EventsPage:
+        """Events of a range, a page at a time.
+
+        Following `next_cursor` to its end gives each event once, though new ones arrive meanwhile.
+        """
+        cursor = params[CURSOR]
+        before = cursor.selection if cursor else None
+        selection = params.selection(self._clock(), default_span=HOUR, before=before)
+        limit = params[LIMIT]
+        order = cast(Order, params[ORDER] or (cursor.order if cursor else "desc"))
         after = cursor.position if cursor else None
         # One more than asked for tells whether another page follows.
         found = (
@@ -35,13 +60,4 @@ class EventsResource:
         following = None
         if len(found) > limit:
             following = Cursor.after(events[-1], selection, order).encode()
-        answer(
-            response,
-            {
-                "events": events,
-                "count": len(events),
-                "start": selection.start,
-                "end": selection.end,
-                "next_cursor": following,
-            },
-        )
+        return EventsPage(events, len(events), selection.start, selection.end, following)

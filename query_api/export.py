@@ -12,9 +12,12 @@ from typing import Any
 import falcon
 import msgspec
 from shared.events import Event
+from shared.http import Right
+from shared.openapi import TEXT, Answer, Operation, describe
 from shared.stores.base import Selection, Store
 
-from query_api.answers import Clock
+from query_api.answers import BAD_PARAMETER, STORE_AWAY, Clock
+from query_api.parameters import SELECTION, choice, names
 from query_api.params import DAY, Params
 
 _json = msgspec.json.Encoder()
@@ -135,19 +138,59 @@ FORMATS = {
 }
 
 
+FORMAT = choice("format", tuple(FORMATS), "json", about="What kind of file.")
+CHOSEN = names("columns", tuple(COLUMNS), DEFAULT_COLUMNS, about="Columns of a CSV; `all`: each.")
+PARAMETERS = (*SELECTION, FORMAT, CHOSEN)
+
+
+class Period(msgspec.Struct):
+    """The range of an export, in Unix seconds."""
+
+    start: int
+    end: int
+
+
+class Document(msgspec.Struct):
+    """An export as JSON."""
+
+    events: list[Event]
+    count: int
+    period: Period
+
+
+OPERATION = Operation(
+    summary="The events of a range as a file, a day where none is given",
+    about="Streamed: as large as you like. `Accept-Encoding: gzip` is honoured.",
+    right=Right.QUERY,
+    parameters=PARAMETERS,
+    answers={
+        200: Answer(
+            about="The file",
+            content={
+                falcon.MEDIA_JSON: Document,
+                "text/csv": TEXT,
+                "application/x-ndjson": TEXT,
+            },
+            headers={"Content-Disposition": "The name of the file"},
+        ),
+        400: BAD_PARAMETER,
+        503: STORE_AWAY,
+    },
+)
+
+
 class ExportResource:
-    """`GET`: start, end, format, columns and the filters."""
+    """The events of a range as a file, streamed."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
+    @describe(OPERATION)
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        params = Params(request, self._clock())
-        selection = params.selection(default_span=DAY)
-        name = params.choice("format", tuple(FORMATS), "json")
-        columns = params.names("columns", tuple(COLUMNS), DEFAULT_COLUMNS)
-        params.done()
+        params = Params(request, PARAMETERS)
+        selection = params.selection(self._clock(), default_span=DAY)
+        name, columns = params[FORMAT], params[CHOSEN]
         chunks = _begun(self._store.scan(selection))
         if name == "csv":
             parts = csv_rows(chunks, columns)

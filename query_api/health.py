@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-import falcon
+from typing import Literal
+
+import msgspec
+from shared.http import Right
 from shared.stores.base import Store
 
-from query_api.answers import answer
+from query_api.answers import answers
+from query_api.params import Params
+
+
+class Health(msgspec.Struct):
+    """All is well; where it is not the answer is an error."""
+
+    status: Literal["ok"] = "ok"
 
 
 class LiveResource:
-    """`GET`: the process answers."""
+    """Whether the process answers."""
 
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        answer(response, {"status": "ok"})
+    @answers(right=Right.NONE, errors={})
+    def on_get(self, params: Params) -> Health:
+        """Whether the process answers."""
+        return Health()
 
 
 class ReadyResource:
-    """`GET`: the store answers."""
+    """Whether the store answers."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+    @answers(right=Right.NONE)
+    def on_get(self, params: Params) -> Health:
+        """Whether the store answers."""
         self._store.ping()
-        answer(response, {"status": "ok"})
+        return Health()

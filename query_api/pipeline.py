@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass, fields
 
-import falcon
 import msgspec
 from shared.pipeline import PipelineState
 from shared.queue_admin import QueueAdmin
 from shared.settings import Settings
 
-from query_api.answers import answer
+from query_api.answers import QUEUE_AWAY, answers
 from query_api.params import Params
 
 
@@ -29,26 +27,43 @@ class Limits(msgspec.Struct, frozen=True):
         )
 
 
+class Bounds(msgspec.Struct):
+    """The backlog at which ingest answers 429."""
+
+    events: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline(PipelineState):
+    """The state with its limits beside it, and what an operator should look at."""
+
+    dead_letters_limit: int
+    limits: Bounds
+    warnings: list[str]
+
+
 class PipelineResource:
-    """`GET`: the queue as it is, and a sentence for each thing that is wrong with it."""
+    """The queue as it is."""
 
     def __init__(self, queue: QueueAdmin, limits: Limits) -> None:
         self._queue = queue
         self._limits = limits
 
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        Params(request, 0).done()
-        answer(response, describe(self._queue.state(), self._limits))
+    @answers(errors={503: QUEUE_AWAY})
+    def on_get(self, params: Params) -> Pipeline:
+        """The queue as it is, and a sentence for each thing that is wrong with it."""
+        return describe(self._queue.state(), self._limits)
 
 
-def describe(state: PipelineState, limits: Limits) -> dict[str, Any]:
+def describe(state: PipelineState, limits: Limits) -> Pipeline:
     """The state with its limits beside it, and what an operator should look at."""
-    return {
-        **asdict(state),
-        "dead_letters_limit": limits.dead_letters,
-        "limits": {"events": limits.events, "bytes": limits.bytes},
-        "warnings": [*_queue_warnings(state, limits), *state.broker.warnings()],
-    }
+    return Pipeline(
+        **{each.name: getattr(state, each.name) for each in fields(state)},
+        dead_letters_limit=limits.dead_letters,
+        limits=Bounds(limits.events, limits.bytes),
+        warnings=[*_queue_warnings(state, limits), *state.broker.warnings()],
+    )
 
 
 def _queue_warnings(state: PipelineState, limits: Limits) -> list[str]:

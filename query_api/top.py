@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import falcon
 import msgspec
-from shared.stores.base import Point, Selection, Store
+from shared.stores.base import (
+    Dimension,
+    DimensionValue,
+    Latency,
+    Point,
+    Selection,
+    Store,
+)
 
-from query_api.answers import Clock, answer
+from query_api.answers import Clock, answers
+from query_api.parameters import SELECTION, choice, dimension, integer
 from query_api.params import HOUR, Params
-
-DEFAULT_LIMIT = 10
-MAX_LIMIT = 1_000
 
 SORTS: dict[str, Callable[[Point], float]] = {
     "requests": lambda point: point.requests,
@@ -24,42 +28,66 @@ SORTS: dict[str, Callable[[Point], float]] = {
 }
 """What groups can be sorted by, the most first."""
 
+BY = dimension("by", "model", about="What the groups are of.")
+SORT = choice("sort", tuple(SORTS), "requests", about="What the first group has the most of.")
+LIMIT = integer("limit", 10, least=0, most=1_000, about="Most groups in the answer.")
+
+
+class Group(msgspec.Struct):
+    """The figures of one value of `by`; durations in ms."""
+
+    value: DimensionValue
+    requests: int
+    successful_requests: int
+    failed_requests: int
+    input_tokens: int
+    output_tokens: int
+    cost: float
+    unpriced_requests: int
+    avg_duration_ms: float | None
+    latency_ms: Latency
+
+    @classmethod
+    def of(cls, point: Point) -> Group:
+        figures = {name: getattr(point, name) for name in cls.__struct_fields__ if name != "value"}
+        return cls(value=point.group, **figures)
+
+
+class Top(msgspec.Struct):
+    """The first groups of a range, and how many there are in all."""
+
+    by: Dimension
+    sort: str
+    start: int
+    end: int
+    total_groups: int
+    groups: list[Group]
+
 
 class TopResource:
-    """`GET`: start, end, by, sort, limit and the filters."""
+    """The groups of a range that have the most of something."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
-    def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
-        params = Params(request, self._clock())
-        selection = params.selection(default_span=HOUR)
-        by = params.required_dimension("by", "model")
-        sort = params.choice("sort", tuple(SORTS), "requests")
-        limit = params.integer("limit", DEFAULT_LIMIT, least=0, most=MAX_LIMIT)
-        params.done()
-        groups = self._store.timeseries(selection, _whole(selection), by)
-        groups.sort(key=lambda point: (-SORTS[sort](point), str(point.group)))
-        answer(
-            response,
-            {
-                "by": by,
-                "sort": sort,
-                "start": selection.start,
-                "end": selection.end,
-                "total_groups": len(groups),
-                "groups": [_group(point) for point in groups[:limit]],
-            },
+    @answers(*SELECTION, BY, SORT, LIMIT)
+    def on_get(self, params: Params) -> Top:
+        """The models, keys, endpoints … of a range that have the most of something."""
+        selection = params.selection(self._clock(), default_span=HOUR)
+        by, sort = params[BY], params[SORT]
+        points = self._store.timeseries(selection, _whole(selection), by)
+        points.sort(key=lambda point: (-SORTS[sort](point), str(point.group)))
+        return Top(
+            by=by,
+            sort=sort,
+            start=selection.start,
+            end=selection.end,
+            total_groups=len(points),
+            groups=[Group.of(point) for point in points[: params[LIMIT]]],
         )
 
 
 def _whole(selection: Selection) -> tuple[int, int]:
     """The edges of one bucket that covers the range."""
     return selection.start, selection.end + 1
-
-
-def _group(point: Point) -> dict[str, object]:
-    figures = msgspec.to_builtins(point)
-    del figures["start"]
-    return {"value": figures.pop("group"), **figures}

@@ -28,6 +28,20 @@ class Right(IntFlag):
     ADMIN = 4
 
 
+class ErrorDetail(msgspec.Struct, omit_defaults=True):
+    """What went wrong: for people, for programs, and the parameter at fault where there is one."""
+
+    message: str
+    type: str
+    param: str | None = None
+
+
+class ErrorAnswer(msgspec.Struct):
+    """The body of every error."""
+
+    error: ErrorDetail
+
+
 class ApiError(falcon.HTTPError):
     """An error that a client sees.
 
@@ -73,11 +87,9 @@ def write_error(request: Any, response: Any, error: falcon.HTTPError) -> None:
     else:
         kind = _KINDS.get(status, "invalid_request" if status < 500 else "internal_error")
         message, extra = error.description or _default_message(request, status), {}
-    body: dict[str, Any] = {"message": message, "type": kind}
-    if isinstance(error, ApiError) and error.param:
-        body["param"] = error.param
+    param = error.param if isinstance(error, ApiError) else None
     response.content_type = falcon.MEDIA_JSON
-    response.data = msgspec.json.encode({"error": body, **extra})
+    response.data = msgspec.json.encode({"error": ErrorDetail(message, kind, param), **extra})
 
 
 def _default_message(request: Any, status: int) -> str:

@@ -160,7 +160,7 @@ def test_an_unknown_parameter_is_refused(query: QueryServer) -> None:
 def test_each_thing_that_is_wrong_has_a_sentence(
     state: PipelineState, sentences: list[str]
 ) -> None:
-    assert describe(state, LIMITS)["warnings"] == sentences
+    assert describe(state, LIMITS).warnings == sentences
 
 
 def test_a_broker_that_tells_nothing_is_not_blamed() -> None:
