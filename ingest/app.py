@@ -1,7 +1,7 @@
 """The ingest application: checks, strips and queues events.
 
-A source is a set of parsers by content type; `create_app` gives each its path. All sources share
-the same limits, the same gate and the same group commit, and so make the same promises.
+`SOURCES` are the formats that it takes. All of them share the same limits, the same gate and the
+same group commit, and so make the same promises.
 """
 
 from __future__ import annotations
@@ -20,16 +20,14 @@ from shared.stream import EventQueue
 from ingest import native
 from ingest.admission import Clock, Gate
 from ingest.committer import GroupCommitter
+from ingest.docs import documented
 from ingest.events import EventsResource, Limits
 from ingest.health import RETRY_AFTER_SECONDS, LiveResource, ReadyResource
 from ingest.metrics import CountErrors, IngestMetrics, MetricsResource
-from ingest.native import Parser
 from ingest.privacy import Scrubber
+from ingest.source import Source
 
-SOURCES: dict[str, tuple[str, dict[str, Parser]]] = {
-    "/analytics/events": (native.SOURCE, native.PARSERS),
-}
-"""Path to a source's name and its parsers."""
+SOURCES: tuple[Source, ...] = (native.NATIVE,)
 STOP_SECONDS = 2.0
 
 
@@ -91,24 +89,28 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
         took=metrics.commit_seconds.observe,
     )
     scrubber = Scrubber(key_salt=settings.key_salt, anonymize_ip=settings.anonymize_ip)
-    names = {path: name for path, (name, _) in SOURCES.items()}
     app: Any = falcon.asgi.App(middleware=[Lifespan(committer, queue)])
-    app.set_error_serializer(CountErrors(metrics, names))
+    app.set_error_serializer(CountErrors(metrics, {source.path: source.name for source in SOURCES}))
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(QueueUnavailable, _queue_unavailable)
     app.add_error_handler(QueueFull, _queue_full)
-    for path, (name, parsers) in SOURCES.items():
-        resource = EventsResource(
-            name,
-            parsers,
+    tokens = Tokens.of(settings)
+    routes: dict[str, object] = {
+        source.path: EventsResource(
+            source,
             gate=Gate(scrubber, clock=clock),
             committer=committer,
-            tokens=Tokens.of(settings),
+            tokens=tokens,
             limits=Limits(settings.max_body_bytes, settings.max_batch_events),
             metrics=metrics,
         )
+        for source in SOURCES
+    }
+    routes |= {
+        "/healthz/live": LiveResource(),
+        "/healthz/ready": ReadyResource(committer),
+        "/metrics": MetricsResource(metrics),
+    }
+    for path, resource in documented(routes, guarded=bool(tokens)).items():
         app.add_route(path, resource)
-    app.add_route("/healthz/live", LiveResource())
-    app.add_route("/healthz/ready", ReadyResource(committer))
-    app.add_route("/metrics", MetricsResource(metrics))
     return app

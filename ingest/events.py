@@ -11,8 +11,9 @@ from shared.stream import Packed, pack
 from ingest.admission import Gate, Rejection
 from ingest.body import read_body
 from ingest.committer import GroupCommitter
+from ingest.docs import Accepted, operation_of_source
 from ingest.metrics import IngestMetrics
-from ingest.native import Malformed, Parser
+from ingest.source import Malformed, Parser, Source
 
 _json = msgspec.json.Encoder()
 
@@ -37,8 +38,7 @@ class EventsResource:
 
     def __init__(
         self,
-        source: str,
-        parsers: dict[str, Parser],
+        source: Source,
         *,
         gate: Gate,
         committer: GroupCommitter,
@@ -46,17 +46,18 @@ class EventsResource:
         limits: Limits,
         metrics: IngestMetrics,
     ) -> None:
-        self._source = source
-        self._parsers = parsers
+        self.operations = {"post": operation_of_source(source)}
+        self._source = source.name
+        self._parsers = source.parsers
         self._gate = gate
         self._committer = committer
         self._tokens = tokens
         self._limits = limits
         self._responses = metrics.responses.samples
         self._events = metrics.events.samples
-        self._taken = (source, "202")
-        self._accepted = (source, "accepted")
-        self._rejected = (source, "rejected")
+        self._taken = (source.name, "202")
+        self._accepted = (source.name, "accepted")
+        self._rejected = (source.name, "rejected")
         self._events.update({self._accepted: 0, self._rejected: 0})
 
     async def on_post(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
@@ -75,7 +76,7 @@ class EventsResource:
         self._responses[self._taken] += 1
         response.status = falcon.HTTP_202
         response.content_type = falcon.MEDIA_JSON
-        response.data = _json.encode({"accepted": taken.accepted, "rejected": taken.rejected})
+        response.data = _json.encode(Accepted(taken.accepted, taken.rejected))
 
     def _parser(self, request: falcon.asgi.Request) -> Parser:
         content_type = request.content_type or ""

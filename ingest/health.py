@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import falcon
 import falcon.asgi
+from shared.docs import health
 from shared.errors import QueueFull, QueueUnavailable
 from shared.http import ApiError
+from shared.openapi import describe
 
 from ingest.committer import GroupCommitter
 
@@ -15,6 +17,7 @@ RETRY_AFTER_SECONDS = 1
 class LiveResource:
     """`GET`: the process answers."""
 
+    @describe(health("Whether the process answers"))
     async def on_get(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         response.media = {"status": "ok"}
 
@@ -27,6 +30,7 @@ class ReadyResource:
     def __init__(self, committer: GroupCommitter) -> None:
         self._committer = committer
 
+    @describe(health("Whether events are taken", "The queue can't be reached", "It is full"))
     async def on_get(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         try:
             await self._committer.check_room(max_age=0)

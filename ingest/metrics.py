@@ -15,7 +15,9 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily
+from shared.docs import METRICS
 from shared.http import write_error
+from shared.openapi import describe
 
 
 class Tally:
@@ -69,6 +71,7 @@ class MetricsResource:
     def __init__(self, metrics: IngestMetrics) -> None:
         self._metrics = metrics
 
+    @describe(METRICS)
     async def on_get(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         response.content_type = CONTENT_TYPE_LATEST
         response.data = generate_latest(self._metrics.registry)

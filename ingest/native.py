@@ -7,23 +7,15 @@ through again event by event, so that one bad event costs that event alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from shared.events import ReceivedEvent
+from shared.openapi import reference
 
 from ingest.admission import Rejection
 from ingest.plain import receive
-
-SOURCE = "native"
-
-Received = list[ReceivedEvent] | list[ReceivedEvent | Rejection]
-Parser = Callable[[bytes], Received]
-
-
-class Malformed(Exception):
-    """The body as a whole is not of the format that its Content-Type names."""
+from ingest.source import Malformed, Received, Source
 
 
 class _Envelope(msgspec.Struct):
@@ -205,10 +197,29 @@ def _malformed(format_name: str, error: Exception) -> str:
     return f"not valid {format_name}: {error}"
 
 
-PARSERS: dict[str, Parser] = {
-    "application/json": parse_json,
-    "application/x-ndjson": parse_ndjson,
-    "application/jsonl": parse_ndjson,
-    "application/msgpack": parse_msgpack,
-    "application/x-msgpack": parse_msgpack,
-}
+_EVENT = reference(ReceivedEvent)
+_EVENTS = {"type": "array", "items": _EVENT}
+_ENVELOPE = {"type": "object", "properties": {"events": _EVENTS}, "required": ["events"]}
+
+NATIVE = Source(
+    name="native",
+    path="/analytics/events",
+    summary="Post events: one, many, as JSON, NDJSON or msgpack",
+    about="Only `request.endpoint` is required, and unknown fields are dropped. With an `id` of "
+    "your own a post that was cut off can be repeated, and stays one event. One bad event costs "
+    "that event alone: the answer names it and its field.",
+    parsers={
+        "application/json": parse_json,
+        "application/x-ndjson": parse_ndjson,
+        "application/jsonl": parse_ndjson,
+        "application/msgpack": parse_msgpack,
+        "application/x-msgpack": parse_msgpack,
+    },
+    body={
+        "application/json": {"anyOf": [_EVENT, _EVENTS, _ENVELOPE]},
+        "application/x-ndjson": list[ReceivedEvent],
+        "application/jsonl": list[ReceivedEvent],
+        "application/msgpack": ReceivedEvent | list[ReceivedEvent],
+        "application/x-msgpack": ReceivedEvent | list[ReceivedEvent],
+    },
+)

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-import msgspec
+from shared.docs import Health
 from shared.http import Right
 from shared.stores.base import Store
 
 from query_api.answers import answers
 from query_api.params import Params
-
-
-class Health(msgspec.Struct):
-    """All is well; where it is not the answer is an error."""
-
-    status: Literal["ok"] = "ok"
 
 
 class LiveResource:

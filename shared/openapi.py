@@ -75,9 +75,18 @@ def describe(operation: Operation) -> Callable[[F], F]:
 
 
 def operation_of(resource: object, method: str) -> Operation | None:
-    """What describes the responder of a method (in either case), if anything does."""
+    """What describes the responder of a method (in either case), if anything does.
+
+    A resource whose description depends on how it was made has it in `operations`, by method.
+    """
+    own: Mapping[str, Operation] = getattr(resource, "operations", {})
     responder = getattr(resource, f"on_{method.lower()}", None)
-    return getattr(responder, "operation", None)
+    return own.get(method.lower()) or getattr(responder, "operation", None)
+
+
+def reference(kind: type) -> Schema:
+    """The schema of a type that some other content of the document is made of."""
+    return {"$ref": _REFERENCE.format(name=kind.__name__)}
 
 
 def error(about: str, kind: Any = ErrorAnswer, *, retry: bool = False) -> Answer:

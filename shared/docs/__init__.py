@@ -1,7 +1,8 @@
-"""The page that shows a service's OpenAPI document: `GET /docs`, one file that loads nothing else.
+"""What both services say of themselves, and the page that shows it.
 
-It asks for `openapi.json` beside it. Its policy names the hashes of its own script and style, so
-nothing else runs in it, and it reaches no other host.
+`GET /docs` is one file that loads nothing else. It asks for `openapi.json` beside it. Its policy
+names the hashes of its own script and style, so nothing else runs in it, and it reaches no other
+host.
 """
 
 from __future__ import annotations
@@ -9,18 +10,38 @@ from __future__ import annotations
 import base64
 import hashlib
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
-from shared.openapi import Answer, Operation
+import msgspec
+
+from shared.openapi import JSON, TEXT, Answer, Operation, error
 
 DOCUMENT = Operation(
     summary="This document",
-    answers={200: Answer(about="OpenAPI 3.1", content={"application/json": {"type": "object"}})},
+    answers={200: Answer(about="OpenAPI 3.1", content={JSON: {"type": "object"}})},
 )
 PAGE = Operation(
     summary="A page that shows this document",
-    answers={200: Answer(about="The page", content={"text/html": {"type": "string"}})},
+    answers={200: Answer(about="The page", content={"text/html": TEXT})},
 )
+
+METRICS = Operation(
+    summary="Metrics for Prometheus",
+    answers={200: Answer(about="Prometheus text", content={"text/plain": TEXT})},
+)
+
+
+class Health(msgspec.Struct):
+    """All is well; where it is not the answer is an error."""
+
+    status: Literal["ok"] = "ok"
+
+
+def health(summary: str, *trouble: str) -> Operation:
+    """A health check; `trouble` is what it may say with a 503."""
+    errors = {503: error("; ".join(trouble), retry=True)} if trouble else {}
+    well = Answer(about="Yes", content={JSON: Health})
+    return Operation(summary=summary, answers={200: well, **errors})
 
 
 def send_page(response: Any) -> None:

@@ -14,8 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest.admission import Gate
-from ingest.native import Malformed, Received, parse_json, parse_msgpack, parse_ndjson
+from ingest.native import parse_json, parse_msgpack, parse_ndjson
 from ingest.privacy import Scrubber
+from ingest.source import Malformed, Received
 from shared.stream import QueuedBatch, pack
 
 GATE = Gate(Scrubber(key_salt="salt", anonymize_ip=True), clock=lambda: 1_700_000_000.5)

@@ -9,7 +9,8 @@ import msgpack
 import pytest
 
 from ingest.admission import Rejection
-from ingest.native import PARSERS, Malformed, Received, parse_json, parse_msgpack, parse_ndjson
+from ingest.native import NATIVE, parse_json, parse_msgpack, parse_ndjson
+from ingest.source import Malformed, Received
 from shared.events import ReceivedEvent
 
 
@@ -338,7 +339,7 @@ def test_a_msgpack_timestamp_is_a_time() -> None:
 
 
 def test_every_content_type_of_the_native_source_has_a_parser() -> None:
-    assert set(PARSERS) == {
+    assert set(NATIVE.parsers) == {
         "application/json",
         "application/x-ndjson",
         "application/jsonl",

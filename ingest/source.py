@@ -1,0 +1,38 @@
+"""A source: a format that events come in, the path that takes it, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from shared.events import ReceivedEvent
+from shared.openapi import Content
+
+from ingest.admission import Rejection
+
+Received = list[ReceivedEvent] | list[ReceivedEvent | Rejection]
+Parser = Callable[[bytes], Received]
+
+
+class Malformed(Exception):
+    """The body as a whole is not of the format that its Content-Type names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a producer may post to `path`.
+
+    `name` stands in metrics and on the queue; `parsers` are by content type, and `body` tells the
+    OpenAPI document what each of them takes.
+    """
+
+    name: str
+    path: str
+    summary: str
+    about: str
+    parsers: Mapping[str, Parser]
+    body: Content
+
+    def __post_init__(self) -> None:
+        if self.parsers.keys() != self.body.keys():
+            raise ValueError(f"{self.path}: each content type needs a parser and a description")
