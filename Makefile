@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup run test test-long faults faults-short check bench bench-stores clean
+.PHONY: setup run test test-long faults faults-short overload soak check bench bench-stores clean
 
 $(VENV)/run.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,12 @@ test-long: $(VENV)/long.stamp  ## real clients, browsers and others' servers
 # About 25 minutes; such as ARGS="--stores jsonl,redis --rounds 100 --seed 7" for others.
 faults: $(VENV)/dev.stamp  ## ends processes under load, and writes the table of docs/reliability.md
 	$(BIN)/python -m tests.faults --page docs/reliability.md $(ARGS)
+
+overload: $(VENV)/dev.stamp  ## twice what the store takes for a minute; writes to the same page
+	$(BIN)/python -m tests.faults.overload --page docs/reliability.md $(ARGS)
+
+soak: $(VENV)/dev.stamp  ## 2,000 events/s for ten minutes; ARGS="--minutes 60 --store postgresql"
+	$(BIN)/python -m tests.faults.soak --page docs/reliability.md $(ARGS)
 
 faults-short: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.faults --rounds 3 --stores jsonl,redis,sqlite $(ARGS)

@@ -17,6 +17,13 @@ ROUND_SECONDS = 3_600
 FIRST_SECOND = 1_700_000_000
 MODELS = ("gpt-4o", "gpt-4o-mini", "claude-sonnet-4", "o3")
 STATUSES = (200, 200, 200, 200, 429, 500, None)
+SUMS = (
+    "total_requests",
+    "successful_requests",
+    "failed_requests",
+    "total_input_tokens",
+    "total_output_tokens",
+)
 
 
 def event_id(number: int) -> str:
@@ -52,19 +59,25 @@ def event(number: int) -> dict[str, Any]:
 
 def figures(numbers: Iterable[int]) -> dict[str, Any]:
     """What `GET /analytics/aggregate` must say of these events, each once."""
-    events = [event(number) for number in numbers]
-    statuses = Counter(e["response"]["status_code"] for e in events if e["response"])
-    successful = sum(count for status, count in statuses.items() if status < 400)
-    durations = [e["performance"]["duration_ms"] for e in events]
+    sums: Counter[str] = Counter()
+    models: Counter[str] = Counter()
+    cost = 0.0
+    for each in map(event, numbers):
+        response, usage, price = each["response"], each["token_usage"], each["cost"]
+        sums["total_requests"] += 1
+        sums["total_input_tokens"] += usage["prompt_tokens"]
+        sums["total_output_tokens"] += usage["completion_tokens"]
+        sums["duration_ms"] += each["performance"]["duration_ms"]
+        if response is not None:
+            succeeded = response["status_code"] < 400
+            sums["successful_requests" if succeeded else "failed_requests"] += 1
+        models[each["request"]["model"]] += 1
+        cost += price["input_cost"] + price["output_cost"]
     return {
-        "total_requests": len(events),
-        "successful_requests": successful,
-        "failed_requests": statuses.total() - successful,
-        "total_input_tokens": sum(e["token_usage"]["prompt_tokens"] for e in events),
-        "total_output_tokens": sum(e["token_usage"]["completion_tokens"] for e in events),
-        "avg_duration_ms": sum(durations) / len(durations) if durations else 0.0,
-        "models_used": dict(Counter(e["request"]["model"] for e in events)),
-        "total_cost": sum(e["cost"]["input_cost"] + e["cost"]["output_cost"] for e in events),
+        **{name: sums[name] for name in SUMS},
+        "avg_duration_ms": sums["duration_ms"] / max(1, sums["total_requests"]),
+        "models_used": dict(models),
+        "total_cost": cost,
     }
 
 

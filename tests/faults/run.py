@@ -9,19 +9,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from shared.stream import DEAD
 from tests.backends import BACKENDS, Backend
-from tests.faults.books import Balance, balance, period, round_of
+from tests.faults.audit import close_books, wait_until_empty, wrong_totals
+from tests.faults.books import Balance
 from tests.faults.clients import Delivered, send
 from tests.faults.injury import Deck, How, Injury, kinds
-from tests.harness import OneProcess, Pipeline, wait_until
+from tests.harness import OneProcess, Pipeline
 
 WORKERS = 3
-SETTLE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +27,7 @@ class Plan:
     seed: int
     rounds: int = 30
     seconds: float = 4.0
-    rate: float = 900.0
+    rate: float = 1_200.0
     faults: int = 3
     """Faults in a round."""
     settle_every: int = 5
@@ -84,7 +80,6 @@ class Run:
     ) -> None:
         self._plan = plan
         self._pipeline = pipeline
-        self._backend = backend
         self._say = say
         self._injury = Injury(pipeline, backend.server)
         self._shape = (
@@ -92,8 +87,8 @@ class Run:
         )
         cards = kinds(one_process=backend.one_process, server=backend.server is not None)
         self._deck = Deck(cards, random.Random(f"{plan.seed}/{store}"))
-        self._open: dict[int, Delivered] = {}
-        """Rounds whose books are not closed yet."""
+        self._open: list[int] = []
+        """Acknowledged events whose books are not closed yet."""
         self.outcome = Outcome(store=store, seed=plan.seed)
 
     def run(self) -> Outcome:
@@ -119,7 +114,7 @@ class Run:
             seed=f"{plan.seed}/{self.outcome.store}/{number}",
         )
         injuring.join()
-        self._open[number] = delivered
+        self._open += delivered.acknowledged
         self._note(delivered)
 
     def _note(self, delivered: Delivered) -> None:
@@ -136,66 +131,23 @@ class Run:
     def _settle(self) -> None:
         """Let the queue run empty, and close the books of the rounds since the last time."""
         began = time.monotonic()
-        self._wait_until_empty()
+        outcome = self.outcome
+        outcome.problems += wait_until_empty(self._pipeline)
         self._require_all_running()
-        dead = self._dead_letters()
-        for number, delivered in sorted(self._open.items()):
-            mine = [name for name in dead if round_of(name) == number]
-            self.outcome.add(self._books(number, delivered, mine), number + 1)
+        for number, books in close_books(self._pipeline, sorted(self._open)).items():
+            outcome.add(books, number + 1)
         self._open.clear()
-        self._require_total(len(dead))
+        outcome.problems += wrong_totals(self._pipeline, outcome.events - outcome.dead)
         self._say(
-            f"settled in {time.monotonic() - began:.1f} s: {self.outcome.events} acknowledged, "
-            f"{self.outcome.lost} lost, {self.outcome.twice} twice"
+            f"settled in {time.monotonic() - began:.1f} s: {outcome.events} acknowledged, "
+            f"{outcome.lost} lost, {outcome.twice} twice"
         )
-
-    def _wait_until_empty(self) -> None:
-        pipeline = self._pipeline
-        pipeline.wait_ready()
-        try:
-            wait_until(lambda: pipeline.backlog() == 0, within=SETTLE_SECONDS, what="empty")
-        except AssertionError:
-            self.outcome.problems.append(f"{pipeline.backlog()} events stuck in the queue")
 
     def _require_all_running(self) -> None:
         for kind, count in self._shape.items():
             running = len(self._pipeline.running(kind))
             if running != count:
                 self.outcome.problems.append(f"{count - running} of {kind} ended by itself")
-
-    def _dead_letters(self) -> list[str]:
-        with self._pipeline.redis() as client:
-            letters: Any = client.xrange(DEAD)
-        return [fields[b"id"].decode() for _, fields in letters]
-
-    def _books(self, number: int, delivered: Delivered, dead: list[str]) -> Balance:
-        start, end = period(number)
-        url = f"{self._pipeline.query_url}/analytics/export"
-        export = self._pipeline.http.get(f"{url}?start={start}&end={end}&format=ndjson")
-        assert export.status_code == 200, export.text
-        return balance(
-            delivered.acknowledged,
-            stored=ids_of(export.content),
-            dead=dead,
-            aggregate=self._pipeline.get("aggregate", start=start, end=end),
-        )
-
-    def _require_total(self, dead: int) -> None:
-        """Nothing is in the store beside what the books of the rounds looked at."""
-        expected = self.outcome.events - dead
-        counts = {"the store counts": self._pipeline.total()}
-        if path := self._backend.settings.get("JSONL_PATH"):
-            ids = ids_of(Path(path).read_bytes())
-            counts |= {"lines of the file": len(ids), "ids in the file": len(set(ids))}
-        self.outcome.problems += [
-            f"{what}: {count}, not {expected}"
-            for what, count in counts.items()
-            if count != expected
-        ]
-
-
-def ids_of(lines: bytes) -> list[str]:
-    return [msgspec.json.decode(line)["id"] for line in lines.splitlines()]
 
 
 def run_store(store: str, plan: Plan, folder: Path, say: Callable[[str], None]) -> Outcome:

@@ -1,0 +1,156 @@
+"""`python -m tests.faults.overload`: producers at twice what the store can take, for a minute.
+
+Exits with 1 where a goal is missed: the queue keeps its bound, the broker its memory, ingest its
+speed, and the store everything that was acknowledged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from bench.report import Goal, goals_table, write_section
+from tests.faults.audit import close_books, wait_until_empty, wrong_totals
+from tests.faults.books import ROUND
+from tests.faults.steady import MOST_UNDER_WAY, Sender, Sent
+from tests.harness import Pipeline, wait_until
+
+BOUND = 50_000
+BATCH = 100
+FILL = 40_000
+"""Events that the store's own speed is measured with."""
+SAMPLE_SECONDS = 0.25
+
+
+@dataclass
+class Watch:
+    """The broker, looked at a few times a second while a block runs."""
+
+    pipeline: Pipeline
+    backlogs: list[int] = field(default_factory=list)
+    bytes_used: list[int] = field(default_factory=list)
+
+    def __enter__(self) -> Watch:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        with self.pipeline.redis() as client:
+            while not self._stop.wait(SAMPLE_SECONDS):
+                info: Any = client.info("memory")
+                self.bytes_used.append(info["used_memory"])
+                self.backlogs.append(self.pipeline.backlog())
+
+    def growth(self) -> float:
+        """The most memory in the last third, over the most in the second."""
+        third = len(self.bytes_used) // 3
+        return max(self.bytes_used[-third:]) / max(self.bytes_used[third:-third])
+
+
+def store_speed(pipeline: Pipeline) -> tuple[float, Sent]:
+    """Events a second that the worker writes while nothing else goes on, and those events."""
+    [worker] = pipeline.running("worker")
+    worker.process.send_signal(signal.SIGSTOP)
+    port = int(pipeline.ingest_url.rpartition(":")[2])
+    filler = Sender(port, rate=FILL / 4, batch=BATCH)
+    sent = asyncio.run(filler.run(4.0))
+    worker.process.send_signal(signal.SIGCONT)
+    began = time.monotonic()
+    wait_until(lambda: pipeline.backlog() == 0, within=120, what="an empty queue")
+    return sent.events / (time.monotonic() - began), sent
+
+
+def overload(pipeline: Pipeline, seconds: float) -> tuple[str, bool]:
+    """The goals as a table, and whether all are met."""
+    speed, first = store_speed(pipeline)
+    rate = 2 * speed
+    port = int(pipeline.ingest_url.rpartition(":")[2])
+    with Watch(pipeline) as watch:
+        sent = asyncio.run(Sender(port, rate=rate, batch=BATCH, first=ROUND).run(seconds))
+    problems = sent.problems + first.problems + wait_until_empty(pipeline)
+    books = close_books(pipeline, chain(*sorted_numbers(first), *sorted_numbers(sent)))
+    problems += [line for balance in books.values() for line in balance.faults()]
+    problems += wrong_totals(pipeline, first.events + sent.events)
+    for problem in problems:
+        print(f"PROBLEM: {problem}", flush=True)
+    offered = (sent.events + sent.refused) / sent.seconds
+    lost = sum(len(balance.lost) for balance in books.values())
+    goals = [
+        Goal(name="offered, over what the store takes", figure=offered / speed, bound=1.8),
+        Goal(name="answers of 429", figure=sent.refused / BATCH, bound=1, unit="answers"),
+        Goal(
+            name="the longest queue",
+            figure=max(watch.backlogs),
+            bound=BOUND + MOST_UNDER_WAY * BATCH,
+            at_least=False,
+            unit="events",
+        ),
+        Goal(
+            name="the broker's memory at its most",
+            figure=max(watch.bytes_used) / 2**20,
+            bound=128,
+            at_least=False,
+            unit="MiB",
+        ),
+        Goal(
+            name="its growth, last third over second",
+            figure=watch.growth(),
+            bound=1.1,
+            at_least=False,
+        ),
+        Goal(
+            name="ingest's answers, p99",
+            figure=sent.percentile(0.99) * 1_000,
+            bound=100,
+            at_least=False,
+            unit="ms",
+        ),
+        Goal(name="acknowledged and lost", figure=lost, bound=0, at_least=False, unit="events"),
+        Goal(name="other problems", figure=len(problems), bound=0, at_least=False, unit="problems"),
+    ]
+    text = (
+        f"SQLite takes {speed:,.0f} events a second here; {offered:,.0f} were offered for "
+        f"{sent.seconds:.0f} s in requests of {BATCH}, {sent.events:,} of them taken. "
+        f"Load average {os.getloadavg()[0]:.1f}.\n\n"
+    )
+    return text + goals_table(goals), all(goal.met for goal in goals)
+
+
+def sorted_numbers(sent: Sent) -> list[range]:
+    return sorted(sent.acknowledged, key=lambda numbers: numbers.start)
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.overload", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--page", type=Path, help="write the table of this page")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="overload-") as name:
+        settings = {"SLED_PATH": f"{name}/store.db", "MAX_BACKLOG_EVENTS": str(BOUND)}
+        with Pipeline(Path(name), workers=1, **settings) as pipeline:
+            text, met = overload(pipeline, options.seconds)
+    print(text, flush=True)
+    if options.page is not None:
+        write_section("overload", text, page=options.page)
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
