@@ -22,6 +22,9 @@ from shared.stores.base import Selection, Store
 DAY = 86_400
 REPEATS = 25
 SLOW_REPEATS = 7
+COMPARED = 1_000_000
+"""The events, from the first on, over which a load is compared with a bare one: both slow down as
+the table grows."""
 FAR_TOO_SLOW = 20.0
 """Seconds after which a question is not repeated."""
 
@@ -29,13 +32,15 @@ FAR_TOO_SLOW = 20.0
 def load(store: Store, count: int) -> dict[str, Any]:
     """Append all events in batches; only `append` is timed. Checks the totals afterwards."""
     totals = Totals()
-    seconds = 0.0
+    seconds = compared = 0.0
     for events in Traffic(count).batches():
         totals.add(events)
         started = time.perf_counter()
         new = store.append(events)
         seconds += time.perf_counter() - started
         assert new == len(events), f"{new} of {len(events)} events were new"
+        if totals.requests <= COMPARED:
+            compared = seconds
     started = time.perf_counter()
     while store.maintain():
         pass
@@ -44,6 +49,7 @@ def load(store: Store, count: int) -> dict[str, Any]:
     size = store.stats().size_bytes
     return {
         "events_per_second": count / seconds,
+        "compared_per_second": min(count, COMPARED) / compared,
         "maintain_seconds": settled,
         "bytes_per_event": None if size is None else size / count,
         "peak_mb": _peak_mb(),
