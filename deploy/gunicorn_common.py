@@ -12,6 +12,7 @@ from gunicorn.glogging import Logger
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings
 from shared.stores import check_store, require_shareable
+from worker.price_file import load_prices
 
 GRACEFUL_SECONDS = 8
 """How long gunicorn waits for its worker after SIGTERM before it kills it."""
@@ -30,6 +31,8 @@ def settings_or_exit(*, own_process: bool = True) -> Settings:
         settings = load_settings()
         if own_process:
             require_shareable(settings)
+        else:
+            load_prices(settings.pricing_config)
         check_store(settings)
     except SettingsError as error:
         sys.exit("\n".join(error.problems))

@@ -19,6 +19,8 @@ from shared.settings import Settings, load_settings, split_address
 from shared.stores import open_store
 from shared.stores.base import Store
 from shared.stream import EventQueue, connect
+from worker.price_file import load_prices
+from worker.pricing import PriceTable
 from worker.service import serve
 
 logger = logging.getLogger(__name__)
@@ -29,9 +31,10 @@ QUERY_THREADS = 8
 class OneProcess:
     """The ASGI application of all services on one store."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, prices: PriceTable) -> None:
         self._settings = settings
         self._store = store
+        self._prices = prices
         self._query_port = split_address(settings.query_bind)[1]
         self._ingest = create_ingest(EventQueue(connect(settings.broker_url)), settings)
         query = create_query(store, QueueAdmin.from_url(settings.broker_url), settings)
@@ -48,7 +51,7 @@ class OneProcess:
     async def _live(self, scope: Any, receive: Any, send: Any) -> None:
         """Run the worker for as long as ingest lives, and let it finish before the end is told."""
         stopping = asyncio.Event()
-        worker = asyncio.create_task(serve(self._settings, self._store, stopping))
+        worker = asyncio.create_task(serve(self._settings, self._store, self._prices, stopping))
         worker.add_done_callback(_report_end)
 
         async def send_after_worker(message: Any) -> None:
@@ -68,7 +71,7 @@ def _report_end(worker: asyncio.Task[bool]) -> None:
 
 def create_app() -> OneProcess:
     settings = load_settings()
-    return OneProcess(settings, open_store(settings))
+    return OneProcess(settings, open_store(settings), load_prices(settings.pricing_config))
 
 
 app = create_app()

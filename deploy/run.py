@@ -18,6 +18,7 @@ from deploy.broker import BrokerError, EmbeddedBroker, answers
 from deploy.processes import parse_counts, read_procfile, run_processes
 from shared.errors import SettingsError
 from shared.settings import PREFIX, Settings, load_settings
+from worker.price_file import load_prices
 
 BROKER_FOLDER = Path("data/broker")
 BROKER_PORT = 6379
@@ -69,6 +70,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(signum, _stop_before_start)
     try:
         settings = load_settings()
+        load_prices(settings.pricing_config)
         with ExitStack() as stack:
             url = broker_for(settings, stack)
             print(f"ingest: http://{settings.ingest_bind}", flush=True)

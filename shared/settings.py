@@ -43,10 +43,16 @@ def is_loopback(address: str) -> bool:
 
 
 class Settings(BaseSettings):
-    """All settings of the three services. Field names are the variables', without the prefix."""
+    """All settings of the three services; `variable_of` gives the variable of each field."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True
+        env_prefix=PREFIX,
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        loc_by_alias=False,
     )
 
     redis_url: str | None = Field(None, description="Store: Redis")
@@ -98,6 +104,11 @@ class Settings(BaseSettings):
     )
     max_backlog_bytes: int = Field(
         1024 * 1024 * 1024, ge=1_024, description="Bytes the queue holds before ingest answers 429"
+    )
+    pricing_config: Path | None = Field(
+        None,
+        validation_alias="ROUTIIUM_PRICING_CONFIG",
+        description="Price file, ours or LiteLLM's; unset: the dated table that comes with this",
     )
     max_dead_letters: int = Field(
         10_000, ge=1, description="Dead letters kept; past it the oldest goes, and is counted"
@@ -163,6 +174,12 @@ class Settings(BaseSettings):
         return used == "memory" or (used == "clickhouse" and embedded)
 
 
+def variable_of(name: str) -> str:
+    """The environment variable of a field of `Settings`."""
+    alias = Settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else f"{PREFIX}{name.upper()}"
+
+
 def load_settings(env_file: Path | str | None = ".env", **overrides: Any) -> Settings:
     """Read the environment and `env_file`; `overrides` (by field name) win over both.
 
@@ -188,4 +205,4 @@ def _read(env_file: Path | str | None, overrides: dict[str, Any]) -> Settings:
 
 def _problem(detail: Any) -> str:
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{PREFIX}{str(detail['loc'][0]).upper()}: {message}"
+    return f"{variable_of(str(detail['loc'][0]))}: {message}"

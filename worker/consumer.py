@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ from shared.stores.base import Store
 from shared.stream import EventQueue
 
 from worker.decode import Item, Work, decode, not_cleared
+from worker.normalise import STEPS, Step
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Consumer:
         name: str,
         *,
         max_dead_letters: int,
+        steps: Sequence[Step] = STEPS,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -86,6 +88,7 @@ class Consumer:
         self._store = store
         self._name = name
         self._max_dead_letters = max_dead_letters
+        self._steps = steps
         self._pace = pace or Pace()
         self._clock = clock
         self._progress = Progress(started=clock(), at=clock())
@@ -148,7 +151,7 @@ class Consumer:
         return await self._queue.read(self._name, count=pace.read_entries, block_ms=pace.block_ms)
 
     async def _process(self, entries: list[Entry]) -> None:
-        work = decode(entries, self._clock())
+        work = decode(entries, self._clock(), self._steps)
         try:
             await self._write(work)
         except GivenBack:

@@ -12,7 +12,7 @@ import msgspec
 from shared.entries import DeadLetter, Entry, QueuedBatch, entry_order
 from shared.events import Event
 
-from worker.normalise import normalise
+from worker.normalise import STEPS, Step, normalise
 
 _entry = msgspec.msgpack.Decoder(list[QueuedBatch])
 _raw_entry = msgspec.msgpack.Decoder(list[msgspec.Raw])
@@ -46,6 +46,7 @@ class Work:
     """
 
     entries: list[Entry]
+    steps: Sequence[Step] = STEPS
     items: list[Item] = field(default_factory=list)
     letters: list[tuple[str, DeadLetter]] = field(default_factory=list)
     new: int = 0
@@ -74,9 +75,9 @@ class Work:
         self.letters.append((entry.id, letter))
 
 
-def decode(entries: Sequence[Entry], now: float) -> Work:
-    """The events of `entries` in the stream's order, normalised."""
-    work = Work(sorted(entries, key=lambda entry: entry_order(entry.id)))
+def decode(entries: Sequence[Entry], now: float, steps: Sequence[Step] = STEPS) -> Work:
+    """The events of `entries` in the stream's order, normalised by `steps`."""
+    work = Work(sorted(entries, key=lambda entry: entry_order(entry.id)), steps)
     for entry in work.entries:
         _decode_entry(work, entry, now)
     return work
@@ -139,4 +140,5 @@ def _decode_one_by_one(work: Work, entry: Entry, data: msgspec.Raw, now: float) 
 
 
 def _take(work: Work, entry: Entry, source: str, events: list[Event]) -> None:
-    work.items += [Item(event, entry.id, source, entry.attempts) for event in normalise(events)]
+    normalise(events, work.steps)
+    work.items += [Item(event, entry.id, source, entry.attempts) for event in events]

@@ -19,18 +19,20 @@ from shared.settings import Settings, load_settings
 from shared.stores import open_shared_store, require_shareable
 from shared.stores.base import Store
 
+from worker.price_file import load_prices
+from worker.pricing import PriceTable
 from worker.service import Services, arq_options, serve, services_of
 
 logger = logging.getLogger(__name__)
 
 
-def _settings_or_exit() -> Settings:
+def _settings_or_exit() -> tuple[Settings, PriceTable]:
     try:
         settings = load_settings()
         require_shareable(settings)
+        return settings, load_prices(settings.pricing_config)
     except SettingsError as error:
         sys.exit("\n".join(error.problems))
-    return settings
 
 
 def _store_or_exit(settings: Settings) -> Store:
@@ -40,12 +42,12 @@ def _store_or_exit(settings: Settings) -> Store:
         sys.exit("\n".join(error.problems))
 
 
-settings = _settings_or_exit()
+settings, prices = _settings_or_exit()
 
 
 async def on_startup(ctx: dict[Any, Any]) -> None:
     ctx["store"] = _store_or_exit(settings)
-    ctx["services"] = Services(settings, ctx["store"])
+    ctx["services"] = Services(settings, ctx["store"], prices)
     services_of(ctx).start()
 
 
@@ -69,7 +71,7 @@ async def run(store: Store) -> bool:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
-    return await serve(settings, store, stopping)
+    return await serve(settings, store, prices, stopping)
 
 
 async def run_then_close(store: Store) -> None:

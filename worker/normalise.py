@@ -6,9 +6,12 @@ out, so that every store holds the same complete form.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from shared.events import MAX_NUMBER, Event
+
+from worker.pricing import PriceTable, price_event
 
 Step = Callable[[Event], None]
 
@@ -52,9 +55,14 @@ STEPS: tuple[Step, ...] = (
 )
 
 
-def normalise(events: list[Event]) -> list[Event]:
+def steps_with(prices: PriceTable) -> tuple[Step, ...]:
+    """All steps: the derivations, and what the request cost by these prices."""
+    return (*STEPS, partial(price_event, table=prices))
+
+
+def normalise(events: list[Event], steps: Sequence[Step] = STEPS) -> list[Event]:
     """Complete `events` in place and return them."""
     for event in events:
-        for step in STEPS:
+        for step in steps:
             step(event)
     return events

@@ -27,6 +27,8 @@ from shared.stores.base import Store
 from shared.stream import ARQ_QUEUE, EventQueue, connect
 
 from worker.consumer import Consumer, Pace
+from worker.normalise import steps_with
+from worker.pricing import PriceTable
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +43,19 @@ IDLE_CONSUMER_MS = 3_600_000
 class Services:
     """What one worker runs: a consumer of its own, and the jobs that arq calls."""
 
-    def __init__(self, settings: Settings, store: Store, *, pace: Pace | None = None) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, prices: PriceTable, *, pace: Pace | None = None
+    ) -> None:
         self._store = store
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._queue = EventQueue(connect(settings.broker_url))
         self._consumer = Consumer(
-            self._queue, store, self._name, max_dead_letters=settings.max_dead_letters, pace=pace
+            self._queue,
+            store,
+            self._name,
+            max_dead_letters=settings.max_dead_letters,
+            steps=steps_with(prices),
+            pace=pace,
         )
         self._consuming: asyncio.Task[None] | None = None
         self._upkeep: set[asyncio.Future[Any]] = set()
@@ -149,10 +158,15 @@ def arq_options(broker_url: str) -> dict[str, Any]:
 
 
 async def serve(
-    settings: Settings, store: Store, stopping: asyncio.Event, *, pace: Pace | None = None
+    settings: Settings,
+    store: Store,
+    prices: PriceTable,
+    stopping: asyncio.Event,
+    *,
+    pace: Pace | None = None,
 ) -> bool:
     """Consume and run jobs until `stopping`; returns what `Services.stop` does."""
-    services = Services(settings, store, pace=pace)
+    services = Services(settings, store, prices, pace=pace)
     consuming = services.start()
     jobs = asyncio.create_task(_run_jobs(arq_options(settings.broker_url), services))
     waiting = asyncio.create_task(stopping.wait())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from shared.settings import PREFIX, Settings
+from shared.settings import PREFIX, Settings, variable_of
 from tests.harness import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -18,7 +18,7 @@ def settings_table() -> str:
         if isinstance(default, bool):
             default = str(default).lower()
         shown = f"`{default}`" if default not in (None, "", frozenset()) else ""
-        rows.append(f"| `{PREFIX}{name.upper()}` | {shown} | {field.description} |")
+        rows.append(f"| `{variable_of(name)}` | {shown} | {field.description} |")
     return "\n".join(rows)
 
 
@@ -30,7 +30,7 @@ def test_every_setting_is_in_the_readme_with_its_default_and_meaning() -> None:
 
 
 def test_the_readme_names_no_setting_that_does_not_exist() -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {variable_of(name) for name in Settings.model_fields}
 
     for document in ("README.md", ".env.example"):
         named = set(re.findall(PREFIX + r"[A-Z_]+", (ROOT / document).read_text()))
