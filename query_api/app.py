@@ -16,6 +16,8 @@ from shared.stores.base import Store
 from query_api.aggregate import AggregateResource
 from query_api.answers import Clock
 from query_api.clear import ClearResource
+from query_api.compress import Compress
+from query_api.dashboard import FileResource, PageResource, load_assets
 from query_api.dead_letters import DeadLettersResource, ReplayResource
 from query_api.docs import documented
 from query_api.events import EventsResource
@@ -85,7 +87,7 @@ def create_app(
 ) -> Any:
     """The query WSGI application on `store`; `queue` is what a clear empties first."""
     tokens = Tokens.of(settings)
-    middleware: list[Any] = [Authorize(tokens)]
+    middleware: list[Any] = [Compress(), Authorize(tokens)]
     if settings.cors_origins:
         middleware.insert(0, falcon.CORSMiddleware(allow_origins=sorted(settings.cors_origins)))
     app: Any = falcon.App(middleware=middleware)
@@ -94,7 +96,10 @@ def create_app(
     app.add_error_handler(StoreUnavailable, _store_unavailable)
     app.add_error_handler(QueueUnavailable, _queue_unavailable)
     app.add_error_handler(StoreBusy, _store_busy)
+    assets = load_assets()
     routes = {
+        "/": PageResource(assets),
+        "/static/{name}": FileResource(assets),
         "/analytics/stats": StatsResource(store),
         "/analytics/events": EventsResource(store, clock),
         "/analytics/aggregate": AggregateResource(store, clock),

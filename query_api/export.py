@@ -17,6 +17,7 @@ from shared.openapi import TEXT, Answer, Operation, describe
 from shared.stores.base import Selection, Store
 
 from query_api.answers import BAD_PARAMETER, STORE_AWAY, Clock
+from query_api.compress import accepts_gzip
 from query_api.parameters import SELECTION, choice, names
 from query_api.params import DAY, Params
 
@@ -198,7 +199,7 @@ class ExportResource:
             parts = ndjson_lines(chunks)
         else:
             parts = json_document(chunks, selection)
-        if _accepts_gzip(request):
+        if accepts_gzip(request):
             response.set_header("Content-Encoding", "gzip")
             parts = gzipped(parts)
         response.set_header("Vary", "Accept-Encoding")
@@ -211,11 +212,3 @@ def _begun(chunks: Iterator[list[Event]]) -> Iterator[list[Event]]:
     """`chunks` with the first already read, so that a store that is away is still an error."""
     first = next(chunks, None)
     return chunks if first is None else chain([first], chunks)
-
-
-def _accepts_gzip(request: falcon.Request) -> bool:
-    for part in (request.get_header("Accept-Encoding") or "").split(","):
-        coding, _, weight = part.partition(";")
-        if coding.strip().lower() in ("gzip", "*"):
-            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
