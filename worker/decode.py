@@ -56,6 +56,10 @@ class Work:
     def ids(self) -> list[str]:
         return [entry.id for entry in self.entries]
 
+    def count(self, new: int, seen: int) -> None:
+        self.new += new
+        self.seen += seen
+
     def bury(self, item: Item, error: Exception, now: float, tries: int) -> None:
         """Give an event up: it becomes a dead letter when the work is acknowledged.
 

@@ -26,8 +26,9 @@ from shared.settings import Settings
 from shared.stores.base import Store
 from shared.stream import ARQ_QUEUE, EventQueue, connect
 
-from worker.consumer import Consumer, Pace
+from worker.consumer import Consumer
 from worker.normalise import steps_with
+from worker.pace import Pace
 from worker.pricing import PriceTable
 
 logger = logging.getLogger(__name__)

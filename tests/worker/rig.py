@@ -31,7 +31,8 @@ from shared.stream import (
     pack,
 )
 from tests.harness import event
-from worker.consumer import Consumer, Pace
+from worker.consumer import Consumer
+from worker.pace import Pace
 
 FAST = Pace(
     block_ms=20,
@@ -54,6 +55,7 @@ class TroubledStore(JsonlStore):
         super().__init__(path)
         self.away = False
         self.poison: set[str] = set()
+        self.slow = 0.0
         self.calls: list[int] = []
         self.entered = threading.Event()
         self.gate = threading.Event()
@@ -63,6 +65,7 @@ class TroubledStore(JsonlStore):
         self.calls.append(len(events))
         self.entered.set()
         assert self.gate.wait(30)
+        time.sleep(self.slow)
         if self.away:
             raise StoreUnavailable("told to be away")
         if self.poison & {event.id for event in events}:
