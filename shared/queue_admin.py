@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import redis
@@ -45,8 +45,11 @@ class QueueAdmin:
     def close(self) -> None:
         self._redis.close()
 
-    def state(self) -> PipelineState:
-        """The queue at this moment; ages are by the broker's clock."""
+    def state(self, *, stalled_seconds: float = STALLED_SECONDS) -> PipelineState:
+        """The queue at this moment; ages are by the broker's clock.
+
+        A worker is alive with progress within `stalled_seconds`, or since the broker started.
+        """
         pipe = self._redis.pipeline(transaction=True)
         pipe.time()
         pipe.hmget(BACKLOG, ["events", "bytes"])
@@ -56,27 +59,11 @@ class QueueAdmin:
         pipe.hmget(TOTALS, _TOTALS)
         pipe.xlen(DEAD)
         try:
-            clock, backlog, entries, oldest, workers, totals, letters = pipe.execute()
+            replies = pipe.execute()
             broker = self._broker_state()
         except (RedisError, OSError) as error:
             raise QueueUnavailable(reason_of(error)) from error
-        now = clock[0] + clock[1] / 1e6
-        events, size = (max(0, int(value or 0)) for value in backlog)
-        written, duplicates, dead, dropped, replayed = (int(value or 0) for value in totals)
-        return PipelineState(
-            backlog=events,
-            backlog_entries=entries,
-            backlog_bytes=size,
-            oldest_pending_seconds=_age(oldest, now),
-            workers=[_worker(name, raw, now) for name, raw in sorted(workers.items())],
-            dead_letters=letters,
-            dead_letters_total=dead,
-            dead_letters_dropped=dropped,
-            replayed_total=replayed,
-            written_total=written,
-            duplicates_total=duplicates,
-            broker=broker,
-        )
+        return _state(replies, broker, stalled_seconds)
 
     def _broker_state(self) -> BrokerState:
         """What the broker tells of itself; some hosted ones tell less."""
@@ -119,6 +106,29 @@ class QueueAdmin:
         ]
 
 
+def _state(replies: list[Any], broker: BrokerState, stalled_seconds: float) -> PipelineState:
+    clock, backlog, entries, oldest, workers, totals, letters = replies
+    now = clock[0] + clock[1] / 1e6
+    if broker.uptime_seconds is not None and broker.uptime_seconds < stalled_seconds:
+        stalled_seconds = float("inf")
+    events, size = (max(0, int(value or 0)) for value in backlog)
+    written, duplicates, dead, dropped, replayed = (int(value or 0) for value in totals)
+    return PipelineState(
+        backlog=events,
+        backlog_entries=entries,
+        backlog_bytes=size,
+        oldest_pending_seconds=_age(oldest, now),
+        workers=[_worker(name, raw, now, stalled_seconds) for name, raw in sorted(workers.items())],
+        dead_letters=letters,
+        dead_letters_total=dead,
+        dead_letters_dropped=dropped,
+        replayed_total=replayed,
+        written_total=written,
+        duplicates_total=duplicates,
+        broker=broker,
+    )
+
+
 def _age(entry_id: bytes | None, now: float) -> float | None:
     """Seconds since an entry was queued: its id begins with the broker's milliseconds."""
     return None if entry_id is None else _since(entry_order(entry_id.decode())[0] / 1e3, now)
@@ -128,7 +138,7 @@ def _since(moment: float, now: float) -> float:
     return round(max(0.0, now - moment), 3)
 
 
-def _worker(name: bytes, raw: bytes, now: float) -> WorkerState:
+def _worker(name: bytes, raw: bytes, now: float, stalled_seconds: float) -> WorkerState:
     progress = _progress.decode(raw)
     since = _since(progress.at, now)
     return WorkerState(
@@ -140,5 +150,5 @@ def _worker(name: bytes, raw: bytes, now: float) -> WorkerState:
         written=progress.written,
         duplicates=progress.duplicates,
         trouble=progress.trouble,
-        alive=since < STALLED_SECONDS,
+        alive=since < stalled_seconds,
     )

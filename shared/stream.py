@@ -205,6 +205,10 @@ class EventQueue:
         encoded: Any = _encoder.encode(progress)
         await _answered(self._redis.eval(scripts.PUBLISH, 1, WORKERS, consumer, encoded))
 
+    async def withdraw(self, consumer: str) -> None:
+        """Publish nothing of this consumer any more; it has stopped."""
+        await _answered(self._redis.hdel(WORKERS, consumer))
+
     async def forget_idle_consumers(self, idle_ms: int) -> int:
         """Remove consumers that hold nothing and gave no sign for `idle_ms`; returns how many."""
         oldest = time.time() - idle_ms / 1_000

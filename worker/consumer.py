@@ -15,6 +15,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from shared.entries import DeadLetter, Entry, Progress
 from shared.errors import QueueUnavailable
@@ -66,7 +67,7 @@ class Consumer:
         return self._writer.writing
 
     async def run(self) -> None:
-        """Consume until `stop`. Outlives an absent broker and a lost group."""
+        """Consume until `stop`, then leave. Outlives an absent broker and a lost group."""
         backoff = Backoff(self._pace, self._stopping)
         joined = False
         while not self._stopping.is_set():
@@ -84,6 +85,8 @@ class Consumer:
                 joined = False
                 logger.exception("a turn of the consumer failed; its entries will be reclaimed")
                 await backoff.wait()
+        with suppress(QueueUnavailable):
+            await self._queue.withdraw(self._name)
 
     def stop(self) -> None:
         """Let `run` return after the batch in hand."""

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
 import signal
-import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -27,6 +24,7 @@ from shared.stores.base import Store
 from shared.stream import ARQ_QUEUE, EventQueue, connect
 
 from worker.consumer import Consumer
+from worker.naming import new_name
 from worker.normalise import steps_with
 from worker.pace import Pace
 from worker.pricing import PriceTable
@@ -38,7 +36,7 @@ T = TypeVar("T")
 STOP_SECONDS = 4.0
 CANCEL_SECONDS = 1.0
 RESTART_SECONDS = 1.0
-IDLE_CONSUMER_MS = 3_600_000
+IDLE_CONSUMER_MS = 600_000
 
 
 class Services:
@@ -48,7 +46,7 @@ class Services:
         self, settings: Settings, store: Store, prices: PriceTable, *, pace: Pace | None = None
     ) -> None:
         self._store = store
-        self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._name = new_name()
         self._queue = EventQueue(connect(settings.broker_url))
         self._consumer = Consumer(
             self._queue,
@@ -149,7 +147,7 @@ def arq_options(broker_url: str) -> dict[str, Any]:
         "cron_jobs": [
             cron(expire, second=0, keep_result=0),
             cron(maintain, second=set(range(5, 60, 10)), keep_result=0),
-            cron(forget_idle_consumers, minute=7, second=0, keep_result=0),
+            cron(forget_idle_consumers, minute=set(range(2, 60, 5)), second=0, keep_result=0),
         ],
         "queue_name": ARQ_QUEUE,
         "redis_pool": ArqRedis(pool, default_queue_name=ARQ_QUEUE, **wire),
