@@ -12,12 +12,12 @@ from typing import Any
 
 import falcon
 import falcon.asgi
-from shared.errors import QueueFull, QueueUnavailable
+from shared.errors import QueueUnavailable
 from shared.http import ApiError, Tokens, unexpected
 from shared.settings import Settings
 from shared.stream import EventQueue
 
-from ingest import native
+from ingest import litellm, native
 from ingest.admission import Clock, Gate
 from ingest.committer import GroupCommitter
 from ingest.docs import documented
@@ -27,7 +27,7 @@ from ingest.metrics import CountErrors, IngestMetrics, MetricsResource
 from ingest.privacy import Scrubber
 from ingest.source import Source
 
-SOURCES: tuple[Source, ...] = (native.NATIVE,)
+SOURCES: tuple[Source, ...] = (native.NATIVE, litellm.LITELLM)
 STOP_SECONDS = 2.0
 
 
@@ -50,15 +50,6 @@ class Lifespan:
                 task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._queue.close()
-
-
-async def _queue_full(request: Any, response: Any, error: QueueFull, params: Any) -> None:
-    raise ApiError(
-        falcon.HTTP_429,
-        "queue_full",
-        f"{error}; nothing of this request was queued, send it again later",
-        retry_after=RETRY_AFTER_SECONDS,
-    )
 
 
 async def _queue_unavailable(
@@ -90,10 +81,9 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
     )
     scrubber = Scrubber(key_salt=settings.key_salt, anonymize_ip=settings.anonymize_ip)
     app: Any = falcon.asgi.App(middleware=[Lifespan(committer, queue)])
-    app.set_error_serializer(CountErrors(metrics, {source.path: source.name for source in SOURCES}))
+    app.set_error_serializer(CountErrors(metrics, {source.path: source for source in SOURCES}))
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(QueueUnavailable, _queue_unavailable)
-    app.add_error_handler(QueueFull, _queue_full)
     tokens = Tokens.of(settings)
     routes: dict[str, object] = {
         source.path: EventsResource(
@@ -101,7 +91,7 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
             gate=Gate(scrubber, clock=clock),
             committer=committer,
             tokens=tokens,
-            limits=Limits(settings.max_body_bytes, settings.max_batch_events),
+            limits=Limits(source.max_body_bytes(settings), settings.max_batch_events),
             metrics=metrics,
         )
         for source in SOURCES

@@ -98,6 +98,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1_024, description="Largest request body, after decompression"
     )
+    litellm_max_body_bytes: int = Field(
+        128 * 1024 * 1024,
+        ge=1_024,
+        description="Largest body of `POST /sources/litellm`, whose events carry their messages",
+    )
     max_batch_events: int = Field(10_000, ge=1, description="Most events in one request")
     max_backlog_events: int = Field(
         1_000_000, ge=1, description="Events the queue holds before ingest answers 429"
