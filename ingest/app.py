@@ -7,6 +7,7 @@ same group commit, and so make the same promises.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any
 
@@ -29,20 +30,27 @@ from ingest.source import Source
 
 SOURCES: tuple[Source, ...] = (native.NATIVE, litellm.LITELLM)
 STOP_SECONDS = 2.0
+LOOK_SECONDS = 30.0
+
+logger = logging.getLogger(__name__)
 
 
 class Lifespan:
-    """Runs the group commit for as long as the application serves."""
+    """Runs the group commit for as long as the application serves, and looks at its broker once."""
 
     def __init__(self, committer: GroupCommitter, queue: EventQueue) -> None:
         self._committer = committer
         self._queue = queue
         self._task: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def process_startup(self, scope: Any, event: Any) -> None:
         self._task = asyncio.create_task(self._committer.run())
+        self._looking = asyncio.create_task(_look_at_broker(self._queue))
 
     async def process_shutdown(self, scope: Any, event: Any) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         if self._task is not None:
             self._committer.stop()
             _, late = await asyncio.wait([self._task], timeout=STOP_SECONDS)
@@ -50,6 +58,20 @@ class Lifespan:
                 task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._queue.close()
+
+
+async def _look_at_broker(queue: EventQueue) -> None:
+    """Log in which ways the broker may lose events, as soon as it is there to be asked."""
+    while True:
+        try:
+            broker = await queue.broker()
+        except QueueUnavailable as error:
+            logger.warning("the queue is away", extra={"reason": str(error)})
+            await asyncio.sleep(LOOK_SECONDS)
+        else:
+            break
+    for warning in broker.warnings():
+        logger.warning(warning)
 
 
 async def _queue_unavailable(

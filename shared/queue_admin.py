@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from shared import stream_scripts as scripts
+from shared.broker import asked
 from shared.dead_letters import DeadLetters
 from shared.entries import Progress, entry_order
-from shared.errors import QueueUnavailable, StoreBusy
+from shared.errors import StoreBusy
 from shared.pipeline import STALLED_SECONDS, BrokerState, PipelineState, WorkerState
 from shared.stream import (
     BACKLOG,
@@ -23,7 +24,6 @@ from shared.stream import (
     TOTALS,
     WORKERS,
     WRITING,
-    reason_of,
 )
 
 _progress = msgspec.msgpack.Decoder(Progress)
@@ -58,19 +58,15 @@ class QueueAdmin:
         pipe.hgetall(WORKERS)
         pipe.hmget(TOTALS, _TOTALS)
         pipe.xlen(DEAD)
-        try:
-            replies = pipe.execute()
-            broker = self._broker_state()
-        except (RedisError, OSError) as error:
-            raise QueueUnavailable(reason_of(error)) from error
-        return _state(replies, broker, stalled_seconds)
+        replies = asked(self._redis, pipe.execute)
+        return _state(replies, self._broker_state(), stalled_seconds)
 
     def _broker_state(self) -> BrokerState:
         """What the broker tells of itself; some hosted ones tell less."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.info()
         pipe.config_get("appendfsync")
-        info, config = pipe.execute(raise_on_error=False)
+        info, config = asked(self._redis, pipe.execute, raise_on_error=False)
         return BrokerState.of(
             {} if isinstance(info, ResponseError) else info,
             None if isinstance(config, ResponseError) else config.get("appendfsync"),
@@ -82,12 +78,9 @@ class QueueAdmin:
         After it no event that was queued before the call will be written. Raises StoreBusy where
         a worker's append outlasts `wait_seconds`, QueueUnavailable where the broker is away.
         """
-        try:
-            keys = [STREAM, CLEARED, BACKLOG, DEAD]
-            last = cast("bytes", self._redis.eval(scripts.DROP_ALL, len(keys), *keys, GROUP))
-            self._await_writers(entry_order(last.decode()), time.monotonic() + wait_seconds)
-        except (RedisError, OSError) as error:
-            raise QueueUnavailable(reason_of(error)) from error
+        keys = [STREAM, CLEARED, BACKLOG, DEAD]
+        last = asked(self._redis, self._redis.eval, scripts.DROP_ALL, len(keys), *keys, GROUP)
+        self._await_writers(entry_order(last.decode()), time.monotonic() + wait_seconds)
 
     def _await_writers(self, last: tuple[int, int], deadline: float) -> None:
         while busy := self._writers_up_to(last):
@@ -96,9 +89,9 @@ class QueueAdmin:
             time.sleep(0.02)
 
     def _writers_up_to(self, last: tuple[int, int]) -> list[str]:
-        names = [name.decode() for name in cast("list[bytes]", self._redis.hkeys(WORKERS))]
+        names = [name.decode() for name in asked(self._redis, self._redis.hkeys, WORKERS)]
         keys = [WRITING + name for name in names]
-        values = cast("list[bytes | None]", self._redis.mget(keys)) if keys else []
+        values = asked(self._redis, self._redis.mget, keys) if keys else []
         return [
             name
             for name, value in zip(names, values, strict=True)

@@ -95,6 +95,9 @@ class Consumer:
     async def _join(self) -> None:
         await self._queue.create_group()
         await self._queue.publish(self._name, self._progress)
+        with suppress(QueueUnavailable):
+            for warning in (await self._queue.broker()).warnings():
+                logger.warning(warning)
 
     async def _turn(self) -> None:
         entries = await self._next_entries()

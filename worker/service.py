@@ -192,6 +192,8 @@ async def _run_jobs(options: dict[str, Any], services: Services) -> None:
                 logger.exception("arq failed; starting it again")
             finally:
                 await _cancel_jobs(worker)
+                # What took over may be found at the same name by a new connection alone.
+                await options["redis_pool"].connection_pool.disconnect()
             await asyncio.sleep(RESTART_SECONDS)
     finally:
         await options["redis_pool"].aclose(close_connection_pool=True)
