@@ -60,6 +60,7 @@ class Services:
         self._upkeep: set[asyncio.Future[Any]] = set()
         """Calls of the store that jobs have begun; each runs in a thread, which can't be ended."""
         self._stopping = False
+        self._maintaining = False
 
     def start(self) -> asyncio.Task[None]:
         """Start consuming; the task ends after `stop`."""
@@ -90,9 +91,15 @@ class Services:
         return await self._keep_up(self._store.expire) or 0
 
     async def maintain(self) -> None:
-        """Do what the store has put off, a step at a time."""
-        while not self._stopping and await self._keep_up(self._store.maintain):
-            pass
+        """Do what the store has put off, a step at a time; one such job at once is enough."""
+        if self._maintaining:
+            return
+        self._maintaining = True
+        try:
+            while not self._stopping and await self._keep_up(self._store.maintain):
+                pass
+        finally:
+            self._maintaining = False
 
     async def _keep_up(self, call: Callable[[], T]) -> T | None:
         """Run a call of the store in a thread; None where the store is away."""
