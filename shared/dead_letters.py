@@ -11,12 +11,13 @@ from typing import Any, cast
 
 import msgspec
 import redis
+from redis.exceptions import RedisError
 
 from shared import stream_scripts as scripts
-from shared.broker import asked
 from shared.entries import QueuedBatch
+from shared.errors import QueueUnavailable
 from shared.events import Event
-from shared.stream import BACKLOG, DEAD, STREAM, TOTALS
+from shared.stream import BACKLOG, DEAD, STREAM, TOTALS, reason_of
 
 CHUNK = 100
 """Letters that one command reads or moves: an unreadable one may be half a megabyte."""
@@ -61,7 +62,7 @@ class DeadLetters:
 
     def count(self) -> int:
         """How many are kept."""
-        return int(asked(self._redis, self._redis.xlen, DEAD))
+        return int(self._asked(self._redis.xlen, DEAD))
 
     def newest(self, limit: int, *, before: str | None = None) -> list[KeptLetter]:
         """Up to `limit` letters, the newest first; those older than the letter `before`."""
@@ -69,7 +70,7 @@ class DeadLetters:
         while len(letters) < limit:
             end = f"({before}" if before else "+"
             count = min(CHUNK, limit - len(letters))
-            found = asked(self._redis, self._redis.xrevrange, DEAD, end, "-", count)
+            found = self._asked(self._redis.xrevrange, DEAD, end, "-", count)
             letters += [_letter(*raw) for raw in found]
             if len(found) < count:
                 break
@@ -85,7 +86,7 @@ class DeadLetters:
         return self._replay_all() if ids is None else self._replay_these(ids)
 
     def _replay_all(self) -> Replayed:
-        newest = asked(self._redis, self._redis.xrevrange, DEAD, "+", "-", 1)
+        newest = self._asked(self._redis.xrevrange, DEAD, "+", "-", 1)
         replayed = 0
         # What fails again meanwhile is a new letter, behind the newest of now.
         while newest:
@@ -106,8 +107,14 @@ class DeadLetters:
 
     def _moved(self, *arguments: Any) -> tuple[int, list[bytes]]:
         keys = [DEAD, STREAM, BACKLOG, TOTALS]
-        answer = asked(self._redis, self._replay, keys=keys, args=list(arguments))
+        answer = self._asked(self._replay, keys=keys, args=list(arguments))
         return cast("tuple[int, list[bytes]]", answer)
+
+    def _asked(self, command: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except (RedisError, OSError) as error:
+            raise QueueUnavailable(reason_of(error)) from error
 
 
 def _letter(raw_id: bytes, fields: dict[bytes, bytes]) -> KeptLetter:

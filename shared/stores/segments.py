@@ -135,16 +135,13 @@ class Tally:
 
 
 def worth_merging(sizes: Sequence[int]) -> int:
-    """How many of the sizes, ascending, to merge: up to the last that is no more than twice as
-    large as those before it together.
+    """How many of the sizes, ascending, to merge: none that is far larger than those before it.
 
-    So a byte is rewritten as often as the logarithm of what it ends up in, and of what is left
-    each is thrice the size of the one before.
+    So a byte is rewritten as often as the logarithm of what it ends up in.
     """
-    worth = min(1, len(sizes))
     total = 0
-    for count, size in enumerate(sizes, start=1):
-        if size <= 2 * total:
-            worth = count
+    for count, size in enumerate(sizes):
+        if count and size > 2 * total:
+            return count
         total += size
-    return worth
+    return len(sizes)
