@@ -7,17 +7,18 @@ same group commit, and so make the same promises.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any
 
 import falcon
 import falcon.asgi
-from shared.errors import QueueFull, QueueUnavailable
+from shared.errors import QueueUnavailable
 from shared.http import ApiError, Tokens, unexpected
 from shared.settings import Settings
 from shared.stream import EventQueue
 
-from ingest import native
+from ingest import litellm, native
 from ingest.admission import Clock, Gate
 from ingest.committer import GroupCommitter
 from ingest.docs import documented
@@ -27,22 +28,29 @@ from ingest.metrics import CountErrors, IngestMetrics, MetricsResource
 from ingest.privacy import Scrubber
 from ingest.source import Source
 
-SOURCES: tuple[Source, ...] = (native.NATIVE,)
+SOURCES: tuple[Source, ...] = (native.NATIVE, litellm.LITELLM)
 STOP_SECONDS = 2.0
+LOOK_SECONDS = 30.0
+
+logger = logging.getLogger(__name__)
 
 
 class Lifespan:
-    """Runs the group commit for as long as the application serves."""
+    """Runs the group commit for as long as the application serves, and looks at its broker once."""
 
     def __init__(self, committer: GroupCommitter, queue: EventQueue) -> None:
         self._committer = committer
         self._queue = queue
         self._task: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def process_startup(self, scope: Any, event: Any) -> None:
         self._task = asyncio.create_task(self._committer.run())
+        self._looking = asyncio.create_task(_look_at_broker(self._queue))
 
     async def process_shutdown(self, scope: Any, event: Any) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         if self._task is not None:
             self._committer.stop()
             _, late = await asyncio.wait([self._task], timeout=STOP_SECONDS)
@@ -52,13 +60,18 @@ class Lifespan:
         await self._queue.close()
 
 
-async def _queue_full(request: Any, response: Any, error: QueueFull, params: Any) -> None:
-    raise ApiError(
-        falcon.HTTP_429,
-        "queue_full",
-        f"{error}; nothing of this request was queued, send it again later",
-        retry_after=RETRY_AFTER_SECONDS,
-    )
+async def _look_at_broker(queue: EventQueue) -> None:
+    """Log in which ways the broker may lose events, as soon as it is there to be asked."""
+    while True:
+        try:
+            broker = await queue.broker()
+        except QueueUnavailable as error:
+            logger.warning("the queue is away", extra={"reason": str(error)})
+            await asyncio.sleep(LOOK_SECONDS)
+        else:
+            break
+    for warning in broker.warnings():
+        logger.warning(warning)
 
 
 async def _queue_unavailable(
@@ -90,10 +103,9 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
     )
     scrubber = Scrubber(key_salt=settings.key_salt, anonymize_ip=settings.anonymize_ip)
     app: Any = falcon.asgi.App(middleware=[Lifespan(committer, queue)])
-    app.set_error_serializer(CountErrors(metrics, {source.path: source.name for source in SOURCES}))
+    app.set_error_serializer(CountErrors(metrics, {source.path: source for source in SOURCES}))
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(QueueUnavailable, _queue_unavailable)
-    app.add_error_handler(QueueFull, _queue_full)
     tokens = Tokens.of(settings)
     routes: dict[str, object] = {
         source.path: EventsResource(
@@ -101,7 +113,7 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
             gate=Gate(scrubber, clock=clock),
             committer=committer,
             tokens=tokens,
-            limits=Limits(settings.max_body_bytes, settings.max_batch_events),
+            limits=Limits(source.max_body_bytes(settings), settings.max_batch_events),
             metrics=metrics,
         )
         for source in SOURCES

@@ -54,6 +54,9 @@ class GroupCommitter:
         self._max_bytes = max_bytes
         self._clock = clock
         self._waiting: list[_Waiting] = []
+        self._held_events = 0
+        self._held_bytes = 0
+        """What waits or is being written: it counts like what the queue holds already."""
         self._writes: dict[asyncio.Task[None], int] = {}
         """Writes under way, each with the number of requests that it carries."""
         self._wake = asyncio.Event()
@@ -74,6 +77,9 @@ class GroupCommitter:
             raise QueueUnavailable("ingest is stopping")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((batches, done))
+        for batch in batches:
+            self._held_events += batch.count
+            self._held_bytes += len(batch.data)
         self._wake.set()
         await done
 
@@ -88,11 +94,12 @@ class GroupCommitter:
         self._backlog = await self._queue.backlog()
 
     def _require_room(self) -> None:
-        backlog = self._backlog
-        if backlog.events >= self._max_events:
-            raise QueueFull(f"the queue holds {backlog.events} events, its bound")
-        if backlog.bytes >= self._max_bytes:
-            raise QueueFull(f"the queue holds {backlog.bytes} bytes, its bound")
+        events = self._backlog.events + self._held_events
+        if events >= self._max_events:
+            raise QueueFull(f"the queue holds {events} events, its bound")
+        size = self._backlog.bytes + self._held_bytes
+        if size >= self._max_bytes:
+            raise QueueFull(f"the queue holds {size} bytes, its bound")
 
     def stop(self) -> None:
         """Take no more; `run` ends once what waits is written."""
@@ -109,7 +116,7 @@ class GroupCommitter:
                     self._begin_write(self._take_group())
         finally:
             self._stopping = True
-            _settle(self._waiting, QueueUnavailable("ingest is stopping"))
+            self._settle(self._waiting, QueueUnavailable("ingest is stopping"))
             self._waiting.clear()
             for write in self._writes:
                 write.cancel()
@@ -158,14 +165,16 @@ class GroupCommitter:
             logger.exception("a write to the queue failed", extra={"requests": len(group)})
             failure = QueueUnavailable("the write failed; ingest's log has the reason")
         finally:
-            _settle(group, failure)
+            self._settle(group, failure)
 
-
-def _settle(group: list[_Waiting], failure: QueueUnavailable | None) -> None:
-    for _, done in group:
-        if done.done():
-            continue
-        if failure is None:
-            done.set_result(None)
-        else:
-            done.set_exception(failure)
+    def _settle(self, group: list[_Waiting], failure: QueueUnavailable | None) -> None:
+        for batches, done in group:
+            for batch in batches:
+                self._held_events -= batch.count
+                self._held_bytes -= len(batch.data)
+            if done.done():
+                continue
+            if failure is None:
+                done.set_result(None)
+            else:
+                done.set_exception(failure)

@@ -10,27 +10,13 @@ import falcon.asgi
 import msgspec
 from shared.docs import DOCUMENT, PAGE, send_page
 from shared.events import MAX_ID, MIN_TIMESTAMP
-from shared.http import ErrorAnswer, Right
-from shared.openapi import JSON, Answer, Operation, describe, document, error
+from shared.http import Right
+from shared.openapi import Operation, describe, document
 
-from ingest.admission import Rejection
 from ingest.source import Source
 
 _ABOUT = "Takes events of gateways: checks them, strips them to metadata, and queues them."
 _GZIP_OR_ZSTD = "The body may be packed: `Content-Encoding: gzip` or `zstd`."
-
-
-class Accepted(msgspec.Struct):
-    """How many events are safe, and which are not; `index` counts from 0 over the request's."""
-
-    accepted: int
-    rejected: list[Rejection]
-
-
-class NoGoodEvent(ErrorAnswer):
-    """An error, and why each event was refused."""
-
-    rejected: list[Rejection]
 
 
 def operation_of_source(source: Source) -> Operation:
@@ -40,15 +26,7 @@ def operation_of_source(source: Source) -> Operation:
         about=f"{source.about}\n\n{_GZIP_OR_ZSTD}",
         right=Right.INGEST,
         body=source.body,
-        answers={
-            202: Answer(about="Queued: safe from now on", content={JSON: Accepted}),
-            400: error("The body is not what its Content-Type or Content-Encoding says"),
-            413: error("Over a limit, which the message names"),
-            415: error("An unknown Content-Type or Content-Encoding"),
-            422: error("No event in the request was good", NoGoodEvent),
-            429: error("The queue is at its bound; nothing of this was queued", retry=True),
-            503: error("The queue can't be reached: send it again, with the same ids", retry=True),
-        },
+        answers=source.replies.described(),
     )
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import falcon
 import falcon.asgi
 import msgspec
+from shared.errors import QueueFull
 from shared.http import ApiError, Right, Tokens
 from shared.stream import Packed, pack
 
 from ingest.admission import Gate, Rejection
 from ingest.body import read_body
 from ingest.committer import GroupCommitter
-from ingest.docs import Accepted, operation_of_source
+from ingest.docs import operation_of_source
 from ingest.metrics import IngestMetrics
 from ingest.source import Malformed, Parser, Source
-
-_json = msgspec.json.Encoder()
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -49,13 +48,14 @@ class EventsResource:
         self.operations = {"post": operation_of_source(source)}
         self._source = source.name
         self._parsers = source.parsers
+        self._replies = source.replies
         self._gate = gate
         self._committer = committer
         self._tokens = tokens
         self._limits = limits
         self._responses = metrics.responses.samples
         self._events = metrics.events.samples
-        self._taken = (source.name, "202")
+        self._taken = (source.name, str(falcon.http_status_to_code(source.replies.status)))
         self._accepted = (source.name, "accepted")
         self._rejected = (source.name, "rejected")
         self._events.update({self._accepted: 0, self._rejected: 0})
@@ -66,17 +66,16 @@ class EventsResource:
         parse = self._parser(request)
         taken = self._take(parse, await read_body(request, self._limits.body_bytes))
         if taken.batches:
-            await self._committer.commit(taken.batches)
+            try:
+                await self._committer.commit(taken.batches)
+            except QueueFull as error:
+                raise self._replies.queue_full(error) from None
         # Counted once the answer is certain: a request that is refused whole will come again.
         self._events[self._accepted] += taken.accepted
         if taken.rejected:
             self._events[self._rejected] += len(taken.rejected)
-            if not taken.accepted:
-                raise _no_good_event(taken.rejected)
+        self._replies.taken(request, response, taken.accepted, taken.rejected)
         self._responses[self._taken] += 1
-        response.status = falcon.HTTP_202
-        response.content_type = falcon.MEDIA_JSON
-        response.data = _json.encode(Accepted(taken.accepted, taken.rejected))
 
     def _parser(self, request: falcon.asgi.Request) -> Parser:
         content_type = request.content_type or ""
@@ -117,13 +116,4 @@ def _too_many(count: int, limit: int) -> ApiError:
         falcon.HTTP_413,
         "payload_too_large",
         f"the request holds {count} events, over the limit of {limit} events; send smaller batches",
-    )
-
-
-def _no_good_event(rejected: list[Rejection]) -> ApiError:
-    return ApiError(
-        falcon.HTTP_422,
-        "unprocessable_entity",
-        "no event in the request was good; `rejected` says why",
-        extra={"rejected": msgspec.to_builtins(rejected)},
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import falcon
@@ -18,6 +18,8 @@ from prometheus_client.core import CounterMetricFamily
 from shared.docs import METRICS
 from shared.http import write_error
 from shared.openapi import describe
+
+from ingest.source import Source
 
 
 class Tally:
@@ -80,15 +82,18 @@ class MetricsResource:
 class CountErrors:
     """Falcon's error serializer, which also counts errors of posted events by status.
 
-    `sources` maps each path to the name of its source; the paths are bounded, so the series are.
-    Answers of 202 are counted where they are made.
+    `sources` maps each path to its source; the paths are bounded, so the series are. What was taken
+    is counted where it is answered.
     """
 
-    def __init__(self, metrics: IngestMetrics, sources: dict[str, str]) -> None:
+    def __init__(self, metrics: IngestMetrics, sources: Mapping[str, Source]) -> None:
         self._responses = metrics.responses.samples
         self._sources = sources
 
     def __call__(self, request: Any, response: Any, error: falcon.HTTPError) -> None:
-        if request.method == "POST" and (source := self._sources.get(request.path)):
-            self._responses[source, str(error.status_code)] += 1
-        write_error(request, response, error)
+        source = self._sources.get(request.path) if request.method == "POST" else None
+        if source is None:
+            write_error(request, response, error)
+            return
+        self._responses[source.name, str(error.status_code)] += 1
+        source.replies.failed(request, response, error)

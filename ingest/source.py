@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shared.events import ReceivedEvent
 from shared.openapi import Content
+from shared.settings import Settings
 
 from ingest.admission import Rejection
+from ingest.replies import Replies
 
 Received = list[ReceivedEvent] | list[ReceivedEvent | Rejection]
 Parser = Callable[[bytes], Received]
@@ -23,7 +25,8 @@ class Source:
     """What a producer may post to `path`.
 
     `name` stands in metrics and on the queue; `parsers` are by content type, and `body` tells the
-    OpenAPI document what each of them takes.
+    OpenAPI document what each of them takes. `replies` is how it is answered, `max_body_bytes` the
+    setting that bounds a body.
     """
 
     name: str
@@ -32,6 +35,8 @@ class Source:
     about: str
     parsers: Mapping[str, Parser]
     body: Content
+    replies: Replies = field(default_factory=Replies)
+    max_body_bytes: Callable[[Settings], int] = lambda settings: settings.max_body_bytes
 
     def __post_init__(self) -> None:
         if self.parsers.keys() != self.body.keys():

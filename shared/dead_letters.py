@@ -11,13 +11,12 @@ from typing import Any, cast
 
 import msgspec
 import redis
-from redis.exceptions import RedisError
 
 from shared import stream_scripts as scripts
+from shared.broker import asked
 from shared.entries import QueuedBatch
-from shared.errors import QueueUnavailable
 from shared.events import Event
-from shared.stream import BACKLOG, DEAD, STREAM, TOTALS, reason_of
+from shared.stream import BACKLOG, DEAD, STREAM, TOTALS
 
 CHUNK = 100
 """Letters that one command reads or moves: an unreadable one may be half a megabyte."""
@@ -62,7 +61,7 @@ class DeadLetters:
 
     def count(self) -> int:
         """How many are kept."""
-        return int(self._asked(self._redis.xlen, DEAD))
+        return int(asked(self._redis, self._redis.xlen, DEAD))
 
     def newest(self, limit: int, *, before: str | None = None) -> list[KeptLetter]:
         """Up to `limit` letters, the newest first; those older than the letter `before`."""
@@ -70,7 +69,7 @@ class DeadLetters:
         while len(letters) < limit:
             end = f"({before}" if before else "+"
             count = min(CHUNK, limit - len(letters))
-            found = self._asked(self._redis.xrevrange, DEAD, end, "-", count)
+            found = asked(self._redis, self._redis.xrevrange, DEAD, end, "-", count)
             letters += [_letter(*raw) for raw in found]
             if len(found) < count:
                 break
@@ -86,7 +85,7 @@ class DeadLetters:
         return self._replay_all() if ids is None else self._replay_these(ids)
 
     def _replay_all(self) -> Replayed:
-        newest = self._asked(self._redis.xrevrange, DEAD, "+", "-", 1)
+        newest = asked(self._redis, self._redis.xrevrange, DEAD, "+", "-", 1)
         replayed = 0
         # What fails again meanwhile is a new letter, behind the newest of now.
         while newest:
@@ -107,14 +106,8 @@ class DeadLetters:
 
     def _moved(self, *arguments: Any) -> tuple[int, list[bytes]]:
         keys = [DEAD, STREAM, BACKLOG, TOTALS]
-        answer = self._asked(self._replay, keys=keys, args=list(arguments))
+        answer = asked(self._redis, self._replay, keys=keys, args=list(arguments))
         return cast("tuple[int, list[bytes]]", answer)
-
-    def _asked(self, command: Any, *arguments: Any, **options: Any) -> Any:
-        try:
-            return command(*arguments, **options)
-        except (RedisError, OSError) as error:
-            raise QueueUnavailable(reason_of(error)) from error
 
 
 def _letter(raw_id: bytes, fields: dict[bytes, bytes]) -> KeptLetter:

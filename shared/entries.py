@@ -43,6 +43,11 @@ class Progress(msgspec.Struct, gc=False):
     duplicates: int = 0
     trouble: str | None = None
 
+    def went_on(self, now: float) -> None:
+        """There was progress at `now`, so no trouble is left."""
+        self.at = now
+        self.trouble = None
+
 
 class Packed(msgspec.Struct, frozen=True, gc=False):
     """A batch ready for the stream: its bytes, and the number of events in them."""

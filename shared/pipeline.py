@@ -44,7 +44,7 @@ class BrokerState:
     appendfsync: str | None
 
     @classmethod
-    def of(cls, info: dict[str, Any], appendfsync: str | None) -> BrokerState:
+    def of(cls, info: dict[str, Any], appendfsync: str | None = None) -> BrokerState:
         """From the fields of INFO and the setting `appendfsync`."""
         aof = info.get("aof_enabled")
         return cls(

@@ -98,6 +98,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1_024, description="Largest request body, after decompression"
     )
+    litellm_max_body_bytes: int = Field(
+        128 * 1024 * 1024,
+        ge=1_024,
+        description="Largest body of `POST /sources/litellm`, whose events carry their messages",
+    )
     max_batch_events: int = Field(10_000, ge=1, description="Most events in one request")
     max_backlog_events: int = Field(
         1_000_000, ge=1, description="Events the queue holds before ingest answers 429"
@@ -112,9 +117,6 @@ class Settings(BaseSettings):
     )
     max_dead_letters: int = Field(
         10_000, ge=1, description="Dead letters kept; past it the oldest goes, and is counted"
-    )
-    metrics_max_combinations: int = Field(
-        200, ge=1, description="Sets of model, endpoint and backend that metrics name, then `other`"
     )
     cors_origins: Tokens = Field(
         frozenset(), description="Origins that browsers may query from, comma-separated"

@@ -17,9 +17,9 @@ from typing import Any
 
 import msgspec
 import redis.asyncio
-from redis.exceptions import RedisError, ResponseError
 
 from shared import stream_scripts as scripts
+from shared.broker import answered
 from shared.entries import (
     MAX_ENTRY_BYTES,
     MAX_ENTRY_EVENTS,
@@ -36,7 +36,7 @@ from shared.entries import (
     pack,
 )
 from shared.errors import QueueUnavailable
-from shared.traffic import Traffic
+from shared.pipeline import BrokerState
 
 __all__ = [
     "MAX_ENTRY_BYTES",
@@ -66,8 +66,6 @@ WORKERS = NAMESPACE + "workers"
 """Hash: consumer name to its msgpack `Progress`."""
 TOTALS = NAMESPACE + "totals"
 """Hash of counters: written, duplicates, dead, dead_dropped, replayed."""
-TRAFFIC = NAMESPACE + "traffic:1"
-"""Hash: msgpack of `Labels` to msgpack `Sums`. The number is their layout's."""
 WRITING = NAMESPACE + "writing:"
 """Prefix; one key for each consumer whose append is under way, its value the last entry id."""
 DEAD = NAMESPACE + "dead"
@@ -116,20 +114,25 @@ class EventQueue:
             events += count
             size += len(data)
         arguments[:2] = events, size
-        backlog = await _answered(self._add(keys=[STREAM, BACKLOG], args=arguments))
+        backlog = await self._answered(self._add(keys=[STREAM, BACKLOG], args=arguments))
         return Backlog(*backlog)
 
     async def backlog(self) -> Backlog:
         """Events and bytes that wait; also the proof that the broker answers."""
-        events, size = await _answered(self._redis.hmget(BACKLOG, ["events", "bytes"]))
+        events, size = await self._answered(self._redis.hmget(BACKLOG, ["events", "bytes"]))
         return Backlog(int(events or 0), int(size or 0))
+
+    async def broker(self) -> BrokerState:
+        """What the broker tells of itself."""
+        info = await self._answered(self._redis.info())
+        return BrokerState.of(info)
 
     async def create_group(self) -> None:
         """Make the consumer group, and the stream, where they are missing.
 
         An empty stream has no backlog, whatever was counted before somebody removed it.
         """
-        await _answered(self._redis.eval(scripts.CREATE_GROUP, 2, STREAM, BACKLOG, GROUP))
+        await self._answered(self._redis.eval(scripts.CREATE_GROUP, 2, STREAM, BACKLOG, GROUP))
 
     async def read(self, consumer: str, *, count: int, block_ms: int) -> list[Entry]:
         """Entries that no consumer has had; waits up to `block_ms` for the first."""
@@ -169,12 +172,12 @@ class EventQueue:
         """
         keys = [WORKERS, WRITING + consumer, CLEARED]
         arguments: list[Any] = [consumer, _encoder.encode(progress), last_id, WRITING_SECONDS]
-        cleared = await _answered(self._begin_write(keys=keys, args=arguments))
+        cleared = await self._answered(self._begin_write(keys=keys, args=arguments))
         return cleared.decode() if cleared else None
 
     async def end_write(self, consumer: str) -> None:
         """Take the announcement of an append back: it failed, and nothing was written."""
-        await _answered(self._redis.delete(WRITING + consumer))
+        await self._answered(self._redis.delete(WRITING + consumer))
 
     async def acknowledge(
         self,
@@ -186,37 +189,36 @@ class EventQueue:
         progress: Progress,
         letters: Sequence[tuple[str, DeadLetter]] = (),
         max_letters: int = 1,
-        traffic: Traffic | None = None,
-        max_combinations: int = 1,
     ) -> None:
         """Drop entries whose events are in the store, and publish progress.
 
         `new` events were written, `seen` were there already. `letters` are the events that could
         not be, each with the id of its entry; of all dead letters the newest `max_letters` stay,
-        and what is pushed out is counted. `traffic` is what the new events add to the traffic
-        counters: past `max_combinations` different labels their model is `other`, and past twice
-        as many all of them are. Repeating the call counts and keeps nothing twice.
+        and what is pushed out is counted. Repeating the call counts and keeps nothing twice.
         """
         encoded = _encoder.encode(progress)
-        arguments: list[Any] = [GROUP, consumer, encoded, new, seen, max_letters]
-        arguments += (_encoder.encode(traffic or []), max_combinations, len(entries))
+        arguments: list[Any] = [GROUP, consumer, encoded, new, seen, max_letters, len(entries)]
         for entry in entries:
             arguments += (entry.id, entry.count, entry.size)
         for entry_id, letter in letters:
             arguments += (entry_id, letter.event_id or "", letter.reason, letter.at)
             arguments += (letter.source, letter.attempts, letter.payload)
-        keys = [STREAM, BACKLOG, TOTALS, WORKERS, WRITING + consumer, DEAD, TRAFFIC]
-        await _answered(self._ack(keys=keys, args=arguments))
+        keys = [STREAM, BACKLOG, TOTALS, WORKERS, WRITING + consumer, DEAD]
+        await self._answered(self._ack(keys=keys, args=arguments))
 
     async def publish(self, consumer: str, progress: Progress) -> None:
         """Publish progress where there was nothing to acknowledge."""
         encoded: Any = _encoder.encode(progress)
-        await _answered(self._redis.eval(scripts.PUBLISH, 1, WORKERS, consumer, encoded))
+        await self._answered(self._redis.eval(scripts.PUBLISH, 1, WORKERS, consumer, encoded))
+
+    async def withdraw(self, consumer: str) -> None:
+        """Publish nothing of this consumer any more; it has stopped."""
+        await self._answered(self._redis.hdel(WORKERS, consumer))
 
     async def forget_idle_consumers(self, idle_ms: int) -> int:
         """Remove consumers that hold nothing and gave no sign for `idle_ms`; returns how many."""
         oldest = time.time() - idle_ms / 1_000
-        published = await _answered(self._redis.hgetall(WORKERS))
+        published = await self._answered(self._redis.hgetall(WORKERS))
         quiet = {name for name, raw in published.items() if _progress.decode(raw).at < oldest}
         for info in await self._with_group(self._redis.xinfo_consumers(STREAM, GROUP)) or []:
             if info["name"] not in published and info["idle"] > idle_ms:
@@ -225,31 +227,21 @@ class EventQueue:
             return 0
         keys = [STREAM, WORKERS]
         return int(
-            await _answered(self._redis.eval(scripts.FORGET, len(keys), *keys, GROUP, *quiet))
+            await self._answered(self._redis.eval(scripts.FORGET, len(keys), *keys, GROUP, *quiet))
         )
+
+    async def _answered(self, call: Any) -> Any:
+        return await answered(self._redis, call)
 
     async def _with_group(self, call: Any) -> Any:
         """Await a call that needs the group; make the group where it is lost, and answer None."""
         try:
-            return await call
-        except ResponseError as error:
+            return await self._answered(call)
+        except QueueUnavailable as error:
             if "NOGROUP" not in str(error) and "no such key" not in str(error):
-                raise QueueUnavailable(str(error)) from error
+                raise
             await self.create_group()
             return None
-        except (TimeoutError, RedisError, OSError) as error:
-            raise QueueUnavailable(reason_of(error)) from error
-
-
-async def _answered(call: Any) -> Any:
-    try:
-        return await call
-    except (TimeoutError, RedisError, OSError) as error:
-        raise QueueUnavailable(reason_of(error)) from error
-
-
-def reason_of(error: BaseException) -> str:
-    return str(error) or type(error).__name__
 
 
 def _entry(raw_id: bytes, fields: dict[bytes, bytes]) -> Entry:

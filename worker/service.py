@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
 import signal
-import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -26,8 +23,10 @@ from shared.settings import Settings
 from shared.stores.base import Store
 from shared.stream import ARQ_QUEUE, EventQueue, connect
 
-from worker.consumer import Consumer, Pace
+from worker.consumer import Consumer
+from worker.naming import new_name
 from worker.normalise import steps_with
+from worker.pace import Pace
 from worker.pricing import PriceTable
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ T = TypeVar("T")
 STOP_SECONDS = 4.0
 CANCEL_SECONDS = 1.0
 RESTART_SECONDS = 1.0
-IDLE_CONSUMER_MS = 3_600_000
+IDLE_CONSUMER_MS = 600_000
 
 
 class Services:
@@ -47,14 +46,13 @@ class Services:
         self, settings: Settings, store: Store, prices: PriceTable, *, pace: Pace | None = None
     ) -> None:
         self._store = store
-        self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._name = new_name()
         self._queue = EventQueue(connect(settings.broker_url))
         self._consumer = Consumer(
             self._queue,
             store,
             self._name,
             max_dead_letters=settings.max_dead_letters,
-            max_combinations=settings.metrics_max_combinations,
             steps=steps_with(prices),
             pace=pace,
         )
@@ -62,6 +60,7 @@ class Services:
         self._upkeep: set[asyncio.Future[Any]] = set()
         """Calls of the store that jobs have begun; each runs in a thread, which can't be ended."""
         self._stopping = False
+        self._maintaining = False
 
     def start(self) -> asyncio.Task[None]:
         """Start consuming; the task ends after `stop`."""
@@ -92,9 +91,15 @@ class Services:
         return await self._keep_up(self._store.expire) or 0
 
     async def maintain(self) -> None:
-        """Do what the store has put off, a step at a time."""
-        while not self._stopping and await self._keep_up(self._store.maintain):
-            pass
+        """Do what the store has put off, a step at a time; one such job at once is enough."""
+        if self._maintaining:
+            return
+        self._maintaining = True
+        try:
+            while not self._stopping and await self._keep_up(self._store.maintain):
+                pass
+        finally:
+            self._maintaining = False
 
     async def _keep_up(self, call: Callable[[], T]) -> T | None:
         """Run a call of the store in a thread; None where the store is away."""
@@ -149,7 +154,7 @@ def arq_options(broker_url: str) -> dict[str, Any]:
         "cron_jobs": [
             cron(expire, second=0, keep_result=0),
             cron(maintain, second=set(range(5, 60, 10)), keep_result=0),
-            cron(forget_idle_consumers, minute=7, second=0, keep_result=0),
+            cron(forget_idle_consumers, minute=set(range(2, 60, 5)), second=0, keep_result=0),
         ],
         "queue_name": ARQ_QUEUE,
         "redis_pool": ArqRedis(pool, default_queue_name=ARQ_QUEUE, **wire),
@@ -194,6 +199,8 @@ async def _run_jobs(options: dict[str, Any], services: Services) -> None:
                 logger.exception("arq failed; starting it again")
             finally:
                 await _cancel_jobs(worker)
+                # What took over may be found at the same name by a new connection alone.
+                await options["redis_pool"].connection_pool.disconnect()
             await asyncio.sleep(RESTART_SECONDS)
     finally:
         await options["redis_pool"].aclose(close_connection_pool=True)

@@ -135,13 +135,16 @@ class Tally:
 
 
 def worth_merging(sizes: Sequence[int]) -> int:
-    """How many of the sizes, ascending, to merge: none that is far larger than those before it.
+    """How many of the sizes, ascending, to merge: up to the last that is no more than twice as
+    large as those before it together.
 
-    So a byte is rewritten as often as the logarithm of what it ends up in.
+    So a byte is rewritten as often as the logarithm of what it ends up in, and of what is left
+    each is thrice the size of the one before.
     """
+    worth = min(1, len(sizes))
     total = 0
-    for count, size in enumerate(sizes):
-        if count and size > 2 * total:
-            return count
+    for count, size in enumerate(sizes, start=1):
+        if size <= 2 * total:
+            worth = count
         total += size
-    return len(sizes)
+    return worth

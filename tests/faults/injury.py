@@ -29,8 +29,8 @@ How = Literal["kill", "kill child", "stop"]
 class Fault:
     """What happens to one process: `at` seconds into its round, started `pause` seconds later.
 
-    `kill` is SIGKILL to the process and its children, `kill child` to the child that gunicorn
-    keeps and replaces by itself, `stop` the signal that asks it to end.
+    `kill` is SIGKILL to the process (a service's children too), `kill child` to one child, which
+    gunicorn and PostgreSQL replace by themselves, `stop` the signal that asks it to end.
     """
 
     target: str
@@ -43,12 +43,13 @@ class Fault:
         return f"{self.how} {self.target} at {self.at:.1f} s"
 
 
-def kinds(*, one_process: bool, server: bool) -> list[tuple[str, How]]:
+def kinds(*, one_process: bool, server: Server | None) -> list[tuple[str, How]]:
     """Every kind of fault that a pipeline of this shape can meet."""
     services = ["all"] if one_process else ["ingest", "worker"]
     targets = [*services, "broker", *(["server"] if server else [])]
     both: list[tuple[str, How]] = [(t, how) for t in targets for how in ("kill", "stop")]
-    return [*both, (services[0], "kill child")]
+    parents = [services[0], *(["server"] if server and children(server.pid) else [])]
+    return [*both, *((parent, "kill child") for parent in parents)]
 
 
 class Deck:
@@ -98,6 +99,7 @@ class Injury:
         time.sleep(max(0.0, started + fault.at - time.monotonic()))
         try:
             with self._locks[fault.target]:
+                self.inflicted[fault.target, fault.how] += 1
                 if fault.target in self._servers:
                     self._hurt_server(self._servers[fault.target], fault)
                 else:
@@ -106,23 +108,20 @@ class Injury:
             self.problems.append(f"{fault}: {error!r}")
 
     def _hurt_server(self, server: Server, fault: Fault) -> None:
+        if fault.how == "kill child":
+            return _kill_child(server.pid, fault.which)
         if fault.how == "kill":
             server.kill()
         else:
             server.stop()
-        self.inflicted[fault.target, fault.how] += 1
         time.sleep(fault.pause)
         _start(server)
 
     def _hurt_service(self, fault: Fault) -> None:
         running = self._pipeline.running(fault.target)
         service = running[fault.which % len(running)]
-        self.inflicted[fault.target, fault.how] += 1
         if fault.how == "kill child":
-            for child in children(service.process.pid):
-                with suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGKILL)
-            return
+            return _kill_child(service.process.pid, fault.which)
         if fault.how == "kill":
             service.kill()
         else:
@@ -138,6 +137,13 @@ class Injury:
             self.problems.append(f"{service.name} did not stop within {STOP_SECONDS} s")
             service.kill()
         self.slowest_stop = max(self.slowest_stop, time.monotonic() - began)
+
+
+def _kill_child(pid: int, which: int) -> None:
+    """SIGKILL to a child, if there is any: its parent may have been about to fork it."""
+    if found := children(pid):
+        with suppress(ProcessLookupError):
+            os.kill(found[which % len(found)], signal.SIGKILL)
 
 
 def _start(server: Server) -> None:

@@ -14,6 +14,7 @@ from tests.faults.run import Outcome
 from tests.harness import ROOT
 
 PAGE = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- faults -->", "<!-- /faults -->"
 COLUMNS = ("kill -9", "orderly stops", "events", "events/s", "lost", "twice", "dead letters")
 HEAD = ("store", "rounds", *COLUMNS, "slowest stop", "seed", "run")
 
@@ -44,29 +45,15 @@ def _counts(outcome: Outcome, *hows: str) -> str:
 
 
 def write_rows(outcomes: Sequence[Outcome], page: Path = PAGE) -> None:
-    """Put a row for each outcome into the table between the page's markers."""
-    replace_rows(page, "faults", HEAD, [row(outcome) for outcome in outcomes], order=list(BACKENDS))
+    """Put a row for each outcome into the page's table, in the place of its store's old one."""
+    before, _, rest = page.read_text().partition(BEGIN)
+    old, _, after = rest.partition(END)
+    rows = {cells[0]: cells for cells in _rows_in(old)}
+    rows |= {outcome.store: row(outcome) for outcome in outcomes}
+    text = table(HEAD, [rows[store] for store in BACKENDS if store in rows])
+    page.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
 
 
-def replace_rows(
-    page: Path,
-    section: str,
-    head: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    order: Sequence[str],
-) -> None:
-    """Put `rows` into a section's table; a row is known by its first cell, sorted by `order`."""
-    begin, end = f"<!-- {section} -->", f"<!-- /{section} -->"
-    before, _, rest = page.read_text().partition(begin)
-    old, _, after = rest.partition(end)
-    kept = {cells[0]: cells for cells in _rows_in(old)}
-    kept |= {cells[0]: list(cells) for cells in rows}
-    known = sorted(kept, key=lambda name: order.index(name) if name in order else len(order))
-    text = table(head, [kept[name] for name in known])
-    page.write_text(f"{before}{begin}\n{text}{end}{after}")
-
-
-def _rows_in(markdown: str) -> list[list[str]]:
+def _rows_in(markdown: str) -> list[tuple[str, ...]]:
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
-    return [re.split(r"\s*\|\s*", line.strip("| ")) for line in lines[2:]]
+    return [tuple(re.split(r"\s*\|\s*", line.strip("| "))) for line in lines[2:]]

@@ -85,7 +85,7 @@ class Run:
         self._shape = (
             {"all": 1} if backend.one_process else {"ingest": 1, "query": 1, "worker": WORKERS}
         )
-        cards = kinds(one_process=backend.one_process, server=backend.server is not None)
+        cards = kinds(one_process=backend.one_process, server=backend.server)
         self._deck = Deck(cards, random.Random(f"{plan.seed}/{store}"))
         self._open: list[int] = []
         """Acknowledged events whose books are not closed yet."""

@@ -81,6 +81,22 @@ def test_a_broker_that_is_away_is_503_until_it_is_back(workless: Pipeline) -> No
     assert workless.backlog() == 2
 
 
+def test_a_broker_that_may_throw_events_away_is_warned_of_at_the_start(
+    workless: Pipeline,
+) -> None:
+    assert "maxmemory-policy" not in workless.logs()
+    with workless.redis() as client:
+        client.config_set("maxmemory-policy", "volatile-lru")
+    [ingest] = workless.running("ingest")
+    ingest.terminate()
+
+    for service in (workless.start_ingest(), workless.start_worker()):
+        wait_until(
+            lambda service=service: "maxmemory-policy is volatile-lru" in service.output(),  # type: ignore[misc]
+            what=f"a warning of {service.name}",
+        )
+
+
 def test_a_broker_that_refuses_writes_is_503_and_nothing_is_half_queued(
     workless: Pipeline,
 ) -> None:

@@ -15,6 +15,7 @@ from shared.stream import Backlog, Packed
 
 T = TypeVar("T")
 ONE = [Packed(b"one", 1)]
+MAX_BYTES = 5 * MAX_GROUP_BYTES
 
 
 class HeldQueue:
@@ -47,7 +48,7 @@ class Rig:
         self.queue = HeldQueue()
         self.now = 0.0
         self.committer = GroupCommitter(
-            self.queue, max_events=100, max_bytes=1_000, clock=lambda: self.now
+            self.queue, max_events=100, max_bytes=MAX_BYTES, clock=lambda: self.now
         )
         self.task: asyncio.Task[None] | None = None
 
@@ -190,13 +191,43 @@ def test_one_sender_going_away_costs_the_others_nothing() -> None:
 def test_a_full_queue_refuses_before_anything_is_written() -> None:
     async def scenario() -> None:
         async with running() as rig:
-            for rig.queue.size in (Backlog(100, 0), Backlog(0, 1_000)):
+            for rig.queue.size in (Backlog(100, 0), Backlog(0, MAX_BYTES)):
                 rig.now += 10
                 with pytest.raises(QueueFull, match="its bound"):
                     await rig.committer.commit(ONE)
             assert rig.queue.writes == []
             rig.now += 10
-            rig.queue.size = Backlog(99, 999)
+            rig.queue.size = Backlog(99, MAX_BYTES - 1)
+            await rig.committer.commit(ONE)
+
+    run(scenario())
+
+
+def test_what_waits_counts_against_the_bound_until_it_is_written() -> None:
+    async def scenario() -> None:
+        async with running() as rig:
+            held = [await rig.hold_first_write(), await rig.begin([Packed(b"many", 98)])]
+            held.append(await rig.begin(ONE))
+            with pytest.raises(QueueFull, match="100 events"):
+                await rig.committer.commit(ONE)
+            rig.queue.open.set()
+            await asyncio.gather(*held)
+            await rig.committer.commit([Packed(b"many", 99)])
+
+    run(scenario())
+
+
+def test_what_waits_counts_in_bytes_too_and_no_more_once_its_write_failed() -> None:
+    async def scenario() -> None:
+        async with running() as rig:
+            first = await rig.hold_first_write()
+            big = await rig.begin([Packed(bytes(MAX_BYTES), 1)])
+            with pytest.raises(QueueFull, match="bytes"):
+                await rig.committer.commit(ONE)
+            rig.queue.failure = QueueUnavailable("away")
+            rig.queue.open.set()
+            await asyncio.gather(first, big, return_exceptions=True)
+            rig.queue.failure = None
             await rig.committer.commit(ONE)
 
     run(scenario())

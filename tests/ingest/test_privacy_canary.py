@@ -21,6 +21,7 @@ import pytest
 import zstandard
 
 from tests.harness import Pipeline, wait_until
+from tests.ingest.litellm_payloads import failure, payload
 
 CANARY = "cAnArY7f3a91c2"
 WITNESS = "witness-agent/1.0"
@@ -170,17 +171,44 @@ def oddities() -> Iterator[Sent]:
     yield {"Content-Type": "application/json", "Authorization": f"Bearer {CANARY}"}, as_json(good())
 
 
+def from_litellm() -> Iterator[Sent]:
+    """What LiteLLM posts, whole and broken, in each of its three forms."""
+    credential = f"Bearer {CANARY}"
+    calls = [
+        payload(id=f"call-{next(numbers)}", text=CANARY),
+        failure(id=f"call-{next(numbers)}", text=credential),
+        payload(id=f"call-{next(numbers)}", text=CANARY, saved_cache_cost=float("nan")),
+        payload(id=f"call-{next(numbers)}", text=CANARY, metadata=CANARY, response_cost=CANARY),
+        payload(text=CANARY, startTime=CANARY),
+        payload(text=CANARY, id=MESSAGES),
+        CANARY,
+        None,
+    ]
+    bodies = [as_json(calls), as_lines(calls), *map(as_json, calls), as_json(calls)[:-9]]
+    for body, (encoding, pack) in itertools.product(bodies, ENCODINGS):
+        yield {"Content-Type": "application/json", "Content-Encoding": encoding}, pack(body)
+
+
+SOURCES: list[tuple[str, Callable[[], Iterator[Sent]]]] = [
+    ("/analytics/events", batches),
+    ("/analytics/events", single_events),
+    ("/analytics/events", oddities),
+    ("/sources/litellm", from_litellm),
+]
+
+
 def send_everything(pipeline: Pipeline) -> tuple[int, str]:
     """How many events were taken, and every answer's headers and body."""
     taken = 0
     answers: list[str] = []
-    url = f"{pipeline.ingest_url}/analytics/events"
-    for headers, body in itertools.chain(batches(), single_events(), oddities()):
-        for target in (url, f"{url}?prompt={CANARY}"):
-            # The same ids again are the same events: they count once.
-            answer = pipeline.http.post(target, content=body, headers=headers)
-            answers.append(f"{answer.status_code} {answer.headers} {answer.text}")
-        taken += answer.json().get("accepted", 0) if answer.status_code == 202 else 0
+    for path, bodies in SOURCES:
+        for headers, body in bodies():
+            for target in (path, f"{path}?prompt={CANARY}"):
+                # The same ids again are the same events: they count once.
+                url = pipeline.ingest_url + target
+                answer = pipeline.http.post(url, content=body, headers=headers)
+                answers.append(f"{answer.status_code} {answer.headers} {answer.text}")
+            taken += answer.json().get("accepted", 0) if answer.status_code == 202 else 0
     for target in ("/", "/metrics", "/healthz/ready"):
         answer = pipeline.http.post(pipeline.ingest_url + target, content=HALF)
         answers.append(f"{answer.status_code} {answer.headers} {answer.text}")
@@ -269,11 +297,19 @@ def test_every_kind_of_answer_was_seen(places: dict[str, bytes]) -> None:
     assert statuses >= {202, 400, 401, 404, 405, 413, 415, 422}
 
 
+def test_each_source_left_events(places: dict[str, bytes]) -> None:
+    stored = [json.loads(line)["id"] for line in places["store"].splitlines()]
+
+    assert sum(name.startswith("good-") for name in stored) > 10
+    assert sum(name.startswith("call-") for name in stored) == 4
+
+
 def test_keys_are_stored_as_hashes_and_credentials_masked(places: dict[str, bytes]) -> None:
     stored = [json.loads(line) for line in places["store"].splitlines()]
 
     assert stored
-    full = [event for event in stored if event["auth"]["api_key_label"]]
+    full = [event for event in stored if event["id"].startswith("good-")]
+    full = [event for event in full if event["auth"]["api_key_label"]]
     assert {event["auth"]["api_key_label"] for event in full} == {"old [masked]"}
     assert len({event["auth"]["api_key_id"] for event in full}) == 1
     assert all(event["auth"]["api_key_id"].startswith("key_") for event in full)

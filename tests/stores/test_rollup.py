@@ -160,6 +160,7 @@ def test_segments_are_merged_with_what_is_not_far_larger() -> None:
     assert worth_merging([1, 1, 100]) == 2
     assert worth_merging([1, 3, 9, 27]) == 1
     assert worth_merging([1, 1, 1, 6, 18]) == 5
+    assert worth_merging([1, 3, 6, 6, 6, 100]) == 5
 
 
 @given(st.integers(1, 60), st.integers(0, 9))

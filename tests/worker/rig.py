@@ -31,7 +31,8 @@ from shared.stream import (
     pack,
 )
 from tests.harness import event
-from worker.consumer import Consumer, Pace
+from worker.consumer import Consumer
+from worker.pace import Pace
 
 FAST = Pace(
     block_ms=20,
@@ -54,6 +55,7 @@ class TroubledStore(JsonlStore):
         super().__init__(path)
         self.away = False
         self.poison: set[str] = set()
+        self.slow = 0.0
         self.calls: list[int] = []
         self.entered = threading.Event()
         self.gate = threading.Event()
@@ -63,6 +65,7 @@ class TroubledStore(JsonlStore):
         self.calls.append(len(events))
         self.entered.set()
         assert self.gate.wait(30)
+        time.sleep(self.slow)
         if self.away:
             raise StoreUnavailable("told to be away")
         if self.poison & {event.id for event in events}:
@@ -139,24 +142,13 @@ class Rig:
         await self.queue.add([[Packed(data, count)]])
 
     def start(
-        self,
-        name: str = "one",
-        *,
-        pace: Pace = FAST,
-        store: Any = None,
-        max_dead_letters: int = 9,
-        max_combinations: int = 9,
+        self, name: str = "one", *, pace: Pace = FAST, store: Any = None, max_dead_letters: int = 9
     ) -> Consumer:
         """Start a consumer with a connection of its own, as another process would have."""
         queue = EventQueue(connect(self.url))
         self._stack.push_async_callback(queue.close)
         consumer = Consumer(
-            queue,
-            store or self.store,
-            name,
-            max_dead_letters=max_dead_letters,
-            max_combinations=max_combinations,
-            pace=pace,
+            queue, store or self.store, name, max_dead_letters=max_dead_letters, pace=pace
         )
         self._running[name] = (consumer, asyncio.create_task(consumer.run()))
         return consumer

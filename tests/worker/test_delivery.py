@@ -211,10 +211,19 @@ async def test_workers_that_are_gone_for_good_are_forgotten(rig: Rig) -> None:
     assert await rig.pending() == 1
 
 
+async def test_a_worker_that_stops_is_not_listed_any_more(rig: Rig) -> None:
+    rig.start()
+    await _joined(rig, "one")
+
+    await rig.stop()
+
+    assert rig.admin.state().workers == []
+
+
 async def test_members_of_a_group_that_was_made_anew_are_forgotten(rig: Rig) -> None:
     rig.start("gone")
     await _joined(rig, "gone")
-    await rig.stop("gone")
+    await rig.crash("gone")
     await rig.redis.xgroup_destroy(STREAM, GROUP)
 
     assert await rig.queue.forget_idle_consumers(0) == 1

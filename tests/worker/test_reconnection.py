@@ -1,0 +1,202 @@
+"""A broker that is emptied, replaced, demoted or away: everything goes on without a restart."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import pytest
+import redis
+
+from deploy.broker import EmbeddedBroker
+from shared.errors import QueueUnavailable
+from shared.queue_admin import QueueAdmin
+from shared.stream import EventQueue, connect
+from tests.harness import Pipeline, event, free_port, wait_until
+
+BATCH = 50
+WRITING_AGAIN_SECONDS = 5.0
+
+
+class Load(threading.Thread):
+    """Posts events without end, and repeats with the same ids what was not accepted."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = f"{url}/analytics/events"
+        self._ended = threading.Event()
+        self.accepted = 0
+        """Events up to this number, exclusive."""
+
+    def run(self) -> None:
+        with httpx.Client(timeout=30) as client:
+            while not self._ended.wait(0.01):
+                numbers = range(self.accepted, self.accepted + BATCH)
+                try:
+                    answer = client.post(self._url, json=[event(number) for number in numbers])
+                except httpx.TransportError:
+                    continue
+                if answer.status_code == 202:
+                    self.accepted = numbers.stop
+
+    def next_accepted(self, *, within: float = 30.0) -> int:
+        """The number of an event that was posted after now, once it is accepted."""
+        wanted = self.accepted + 2 * BATCH
+        wait_until(lambda: self.accepted >= wanted, within=within, what="events accepted")
+        return wanted - 1
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self.join()
+
+
+@pytest.fixture
+def pipeline(folder: Path) -> Iterator[Pipeline]:
+    with Pipeline(folder, workers=2) as running:
+        yield running
+
+
+@pytest.fixture
+def load(pipeline: Pipeline) -> Iterator[Load]:
+    with Load(pipeline.ingest_url) as load:
+        yield load
+
+
+def wait_for_event(pipeline: Pipeline, number: int, *, within: float) -> None:
+    """Wait until the store has the event."""
+    wanted = f'"event-{number}"'.encode()
+    store = pipeline.folder / "store.jsonl"
+    wait_until(
+        lambda: store.exists() and wanted in store.read_bytes()[-2_000_000:],
+        within=within,
+        what=f"event {number} stored",
+    )
+
+
+def assert_nothing_was_restarted(pipeline: Pipeline) -> None:
+    assert [service.name for service in pipeline.services if service.running] == [
+        "ingest-1",
+        "query-1",
+        "worker-1",
+        "worker-2",
+    ]
+    assert "Traceback" not in pipeline.logs()
+
+
+def test_workers_write_again_within_seconds_of_a_flush_under_load(
+    pipeline: Pipeline, load: Load
+) -> None:
+    wait_for_event(pipeline, load.next_accepted(), within=10)
+    for _ in range(3):
+        with closing(pipeline.redis()) as client:
+            client.flushall()
+        began = time.monotonic()
+        wait_for_event(pipeline, load.next_accepted(), within=WRITING_AGAIN_SECONDS)
+        took = time.monotonic() - began
+        print(f"an event posted after the flush was stored {took:.2f} s after it")
+        assert took < WRITING_AGAIN_SECONDS
+
+    assert_nothing_was_restarted(pipeline)
+    workers = wait_until(lambda: _both_alive(pipeline), what="both workers")
+    assert workers == 2
+
+
+def test_an_empty_broker_takes_over_under_load(pipeline: Pipeline, load: Load) -> None:
+    """What an operator gets from a failover to a replica that had nothing yet."""
+    wait_for_event(pipeline, load.next_accepted(), within=10)
+    pipeline.broker.kill()
+    shutil.rmtree(pipeline.folder / "broker")
+    pipeline.broker.start()
+
+    number = load.next_accepted()
+
+    # A worker looks for its broker again every five seconds at the most.
+    wait_for_event(pipeline, number, within=5 + WRITING_AGAIN_SECONDS)
+    assert_nothing_was_restarted(pipeline)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(240)
+def test_a_broker_that_is_away_for_a_minute_is_waited_for(pipeline: Pipeline, load: Load) -> None:
+    wait_for_event(pipeline, load.next_accepted(), within=10)
+    pipeline.broker.kill()
+    time.sleep(60)
+    pipeline.broker.start()
+
+    began = time.monotonic()
+    wait_for_event(pipeline, load.next_accepted(), within=15)
+    print(f"stored again {time.monotonic() - began:.1f} s after the broker was back")
+    assert_nothing_was_restarted(pipeline)
+    accepted = load.accepted
+    wait_until(lambda: pipeline.total() >= accepted, within=30, what="all that was accepted")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def pair(
+    tmp_path_factory: pytest.TempPathFactory, anyio_backend: str
+) -> AsyncIterator[tuple[EmbeddedBroker, EventQueue, QueueAdmin]]:
+    """A broker of this test's own, and both kinds of clients."""
+    broker = EmbeddedBroker(tmp_path_factory.mktemp("demoted"), free_port())
+    broker.start()
+    async with AsyncExitStack() as stack:
+        stack.callback(broker.stop)
+        queue = EventQueue(connect(broker.url))
+        stack.push_async_callback(queue.close)
+        admin = QueueAdmin.from_url(broker.url)
+        stack.callback(admin.close)
+        yield broker, queue, admin
+
+
+@pytest.mark.anyio
+async def test_connections_to_a_broker_that_was_demoted_are_given_up(
+    pair: tuple[EmbeddedBroker, EventQueue, QueueAdmin],
+) -> None:
+    """A new connection follows the name to the broker that took over; an old one never would."""
+    broker, queue, admin = pair
+    with closing(redis.Redis.from_url(broker.url)) as client:
+        await queue.create_group()
+        admin.drop_all()
+        before = _connections(client)
+        client.replicaof("127.0.0.1", free_port())
+
+        with pytest.raises(QueueUnavailable, match="READONLY"):
+            await queue.create_group()
+        with pytest.raises(QueueUnavailable, match="READONLY"):
+            admin.drop_all()
+
+        wait_until(lambda: not _connections(client) & before, what="both given up")
+        client.replicaof("NO", "ONE")
+        await queue.create_group()
+        admin.drop_all()
+
+
+def _connections(client: redis.Redis) -> set[str]:
+    """The connections of other clients, by their ids."""
+    mine = str(client.client_id())
+    listed: Any = client.client_list(_type="normal")
+    return {each["id"] for each in listed} - {mine}
+
+
+def _both_alive(pipeline: Pipeline) -> int:
+    return sum(worker["alive"] for worker in pipeline.get("pipeline")["workers"])
