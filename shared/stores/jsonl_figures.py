@@ -1,6 +1,6 @@
 """Figures over a snapshot of the JSONL store, in SQL.
 
-Values go in as parameters; the text is put together from constants alone.
+Values go in as parameters; the text is put together from constants and whole numbers alone.
 """
 
 from __future__ import annotations
@@ -148,9 +148,16 @@ def _slotted(chosen: str, edges: Sequence[int]) -> tuple[str, dict[str, object]]
     if all(after - before == width for before, after in pairwise(edges)):
         slot = "(timestamp - $first) // $width"
         return f"FROM (SELECT *, {slot} AS slot {chosen})", {"first": edges[0], "width": width}
-    buckets = "SELECT unnest($edges::BIGINT[]) AS edge, unnest($slots::BIGINT[]) AS slot"
-    joined = f"(SELECT * {chosen}) ASOF JOIN ({buckets}) ON timestamp >= edge"
-    return f"FROM {joined}", {"edges": list(edges), "slots": list(range(len(edges)))}
+    return f"FROM (SELECT *, {_search(edges, 0, len(edges) - 1)} AS slot {chosen})", {}
+
+
+def _search(edges: Sequence[int], first: int, last: int) -> str:
+    """A binary search for the bucket, from edge `first` to edge `last`, that a row is in."""
+    if last - first == 1:
+        return str(first)
+    middle = (first + last) // 2
+    before, after = _search(edges, first, middle), _search(edges, middle, last)
+    return f"CASE WHEN timestamp < {edges[middle]:d} THEN {before} ELSE {after} END"
 
 
 def _point(start: int, group: DimensionValue, sums: _Sums, latency: Latency) -> Point:
