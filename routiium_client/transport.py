@@ -6,6 +6,8 @@ import http.client
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 # A host name that is none is a UnicodeError.
@@ -18,11 +20,12 @@ class Unreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`retry_after` is in seconds, None where the answer names none."""
+    """`retry_after` is in seconds, `date` the server's clock; None where the answer has none."""
 
     status: int
     body: bytes
     retry_after: float | None = None
+    date: datetime | None = None
 
 
 class Transport:
@@ -78,7 +81,12 @@ class Transport:
         )
         response = self._connection.getresponse()
         answer = response.read()
-        return Answer(response.status, answer, _seconds(response.getheader("Retry-After")))
+        return Answer(
+            response.status,
+            answer,
+            retry_after=_seconds(response.getheader("Retry-After")),
+            date=_moment(response.getheader("Date")),
+        )
 
     def close(self) -> None:
         self._connection.close()
@@ -86,6 +94,13 @@ class Transport:
 
 def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def _moment(value: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(value) if value else None
+    except ValueError:
+        return None
 
 
 def _seconds(value: str | None) -> float | None:

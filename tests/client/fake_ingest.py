@@ -21,6 +21,13 @@ def take_all(events: list[dict[str, Any]]) -> Reply:
     return 202, {"accepted": len(events), "rejected": []}
 
 
+def _events(body: bytes, content_type: str) -> list[dict[str, Any]]:
+    if content_type == "application/json":
+        array: list[dict[str, Any]] = json.loads(body)
+        return array
+    return [json.loads(line) for line in body.split(b"\n")]
+
+
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -35,6 +42,9 @@ class Server(ThreadingHTTPServer):
 
     def server_close(self) -> None:
         super().server_close()
+        self.cut()
+
+    def cut(self) -> None:
         for connection in self.open:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -78,6 +88,11 @@ class FakeIngest:
             self._server.server_close()
             self._server = None
 
+    def cut(self) -> None:
+        """Break every connection off."""
+        if self._server is not None:
+            self._server.cut()
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         fake = self
 
@@ -87,9 +102,10 @@ class FakeIngest:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                events = [json.loads(line) for line in body.split(b"\n")]
-                fake.bodies.append(body)
-                fake.posts.append(events)
+                events = _events(body, self.headers["Content-Type"])
+                if events:
+                    fake.bodies.append(body)
+                    fake.posts.append(events)
                 fake.authorizations.append(self.headers["Authorization"])
                 status, answer = fake.answer(events)
                 data = json.dumps(answer).encode()
