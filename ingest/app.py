@@ -18,7 +18,7 @@ from shared.http import ApiError, Tokens, unexpected
 from shared.settings import Settings
 from shared.stream import EventQueue
 
-from ingest import litellm, native
+from ingest import litellm, native, otlp
 from ingest.admission import Clock, Gate
 from ingest.committer import GroupCommitter
 from ingest.docs import documented
@@ -28,7 +28,7 @@ from ingest.metrics import CountErrors, IngestMetrics, MetricsResource
 from ingest.privacy import Scrubber
 from ingest.source import Source
 
-SOURCES: tuple[Source, ...] = (native.NATIVE, litellm.LITELLM)
+SOURCES: tuple[Source, ...] = (native.NATIVE, litellm.LITELLM, otlp.OTLP)
 STOP_SECONDS = 2.0
 LOOK_SECONDS = 30.0
 

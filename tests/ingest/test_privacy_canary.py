@@ -22,6 +22,9 @@ import zstandard
 
 from tests.harness import Pipeline, wait_until
 from tests.ingest.litellm_payloads import failure, payload
+from tests.ingest.otlp_spans import CHAT
+from tests.ingest.otlp_spans import ENCODINGS as OTLP_ENCODINGS
+from tests.ingest.otlp_spans import Sent as Span
 
 CANARY = "cAnArY7f3a91c2"
 WITNESS = "witness-agent/1.0"
@@ -189,11 +192,56 @@ def from_litellm() -> Iterator[Sent]:
         yield {"Content-Type": "application/json", "Content-Encoding": encoding}, pack(body)
 
 
+CONTENT = {
+    "gen_ai.input.messages": as_json(MESSAGES).decode(),
+    "gen_ai.output.messages": CANARY,
+    "gen_ai.system_instructions": CANARY,
+    "gen_ai.prompt": CANARY,
+    "gen_ai.prompt.0.content": CANARY,
+    "gen_ai.completion": CANARY,
+    "gen_ai.tool.definitions": CANARY,
+    "gen_ai.request.stop_sequences": [CANARY],
+    "llm.input_messages.0.message.content": CANARY,
+    "llm.output_messages.0.message.content": CANARY,
+    "llm.invocation_parameters": CANARY,
+    "input.value": CANARY,
+    "output.value": CANARY,
+    "url.full": f"https://upstream.example/?key={CANARY}",
+    "http.request.header.authorization": [f"Bearer {CANARY}"],
+    CANARY: CANARY,
+}
+
+
+def from_opentelemetry() -> Iterator[Sent]:
+    """Model calls, failed calls, agents, plain spans and broken ones, all full of content."""
+    exception = {
+        "exception.type": "BadRequestError",
+        "exception.message": CANARY,
+        "exception.stacktrace": CANARY,
+    }
+    event = {"gen_ai.event.content": CANARY, **CONTENT}
+    failed: dict[str, Any] = {"failed": True, "message": CANARY, "events": [exception, event]}
+    attributes = {**CHAT, **CONTENT, "user_agent.original": WITNESS}
+    for content_type, encode in OTLP_ENCODINGS:
+        number = next(numbers)
+        spans = [
+            Span(trace_id="ca11" * 8, span_id=f"{number:015x}1", attributes=attributes),
+            Span(trace_id="ca11" * 8, span_id=f"{number:015x}2", attributes=attributes, **failed),
+            Span(trace_id="ca11" * 8, attributes={**attributes, "gen_ai.operation.name": CANARY}),
+            Span(attributes=CONTENT, **failed),
+            Span(trace_id="0" * 32, attributes=attributes, **failed),
+        ]
+        whole = encode(spans)
+        for body, (encoding, pack) in itertools.product((whole, whole[:-30]), ENCODINGS):
+            yield {"Content-Type": content_type, "Content-Encoding": encoding}, pack(body)
+
+
 SOURCES: list[tuple[str, Callable[[], Iterator[Sent]]]] = [
     ("/analytics/events", batches),
     ("/analytics/events", single_events),
     ("/analytics/events", oddities),
     ("/sources/litellm", from_litellm),
+    ("/v1/traces", from_opentelemetry),
 ]
 
 
@@ -302,6 +350,7 @@ def test_each_source_left_events(places: dict[str, bytes]) -> None:
 
     assert sum(name.startswith("good-") for name in stored) > 10
     assert sum(name.startswith("call-") for name in stored) == 4
+    assert sum(name.startswith("ca11") for name in stored) == 4
 
 
 def test_keys_are_stored_as_hashes_and_credentials_masked(places: dict[str, bytes]) -> None:
