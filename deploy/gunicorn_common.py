@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +23,7 @@ DRAIN_SECONDS = 3
 """How long the worker waits for open connections. An idle one may be kept open by its client for
 as long, so this, a second's notice and the worker's own end must fit into GRACEFUL_SECONDS."""
 KEEPALIVE_SECONDS = 15
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def settings_or_exit(*, own_process: bool = True) -> Settings:
@@ -55,6 +59,19 @@ def freeze_heap(worker: Any) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+def share_metrics(server: Any) -> None:
+    """An `on_starting` hook: the workers of one service count together, in files of a folder.
+
+    prometheus_client reads the variable once, when a worker imports it.
+    """
+    os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix="metrics-")
+
+
+def forget_metrics(server: Any) -> None:
+    """An `on_exit` hook: remove what `share_metrics` made."""
+    shutil.rmtree(os.environ[METRICS_FOLDER], ignore_errors=True)
 
 
 def drain_within(seconds: int) -> Callable[[Any, Any], None]:

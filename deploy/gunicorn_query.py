@@ -6,8 +6,10 @@ from deploy.gunicorn_common import (
     KEEPALIVE_SECONDS,
     NoAccessLog,
     drain_within,
+    forget_metrics,
     log_config,
     settings_or_exit,
+    share_metrics,
 )
 
 _settings = settings_or_exit()
@@ -16,6 +18,8 @@ bind = _settings.query_bind
 worker_class = "gthread"
 workers = 1
 threads = 8
+on_starting = share_metrics
+on_exit = forget_metrics
 keepalive = KEEPALIVE_SECONDS
 graceful_timeout = GRACEFUL_SECONDS
 post_fork = drain_within(DRAIN_SECONDS)

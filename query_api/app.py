@@ -23,6 +23,7 @@ from query_api.docs import documented
 from query_api.events import EventsResource
 from query_api.export import ExportResource
 from query_api.health import LiveResource, ReadyResource
+from query_api.metrics import CountRequests, MetricsResource, QueryMetrics
 from query_api.pipeline import Limits, PipelineResource
 from query_api.stats import StatsResource
 from query_api.timeseries import TimeseriesResource
@@ -83,13 +84,22 @@ def _unexpected(request: Any, response: Any, error: Exception, params: Any) -> N
 
 
 def create_app(
-    store: Store, queue: QueueAdmin, settings: Settings, *, clock: Clock = time.time
+    store: Store,
+    queue: QueueAdmin,
+    settings: Settings,
+    *,
+    clock: Clock = time.time,
+    shared_metrics: bool = False,
 ) -> Any:
-    """The query WSGI application on `store`; `queue` is what a clear empties first."""
+    """The query WSGI application on `store`; `queue` is what a clear empties first.
+
+    `shared_metrics`: other processes serve this application too, and count together with this one.
+    """
     tokens = Tokens.of(settings)
-    middleware: list[Any] = [Compress(), Authorize(tokens)]
+    metrics = QueryMetrics(queue, shared=shared_metrics)
+    middleware: list[Any] = [CountRequests(metrics), Compress(), Authorize(tokens)]
     if settings.cors_origins:
-        middleware.insert(0, falcon.CORSMiddleware(allow_origins=sorted(settings.cors_origins)))
+        middleware.insert(1, falcon.CORSMiddleware(allow_origins=sorted(settings.cors_origins)))
     app: Any = falcon.App(middleware=middleware)
     app.set_error_serializer(write_error)
     app.add_error_handler(Exception, _unexpected)
@@ -110,6 +120,7 @@ def create_app(
         "/analytics/pipeline": PipelineResource(queue, Limits.of(settings)),
         "/analytics/dead-letters": DeadLettersResource(queue.dead_letters),
         "/analytics/dead-letters/replay": ReplayResource(queue.dead_letters),
+        "/metrics": MetricsResource(metrics),
         "/healthz/live": LiveResource(),
         "/healthz/ready": ReadyResource(store),
     }

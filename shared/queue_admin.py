@@ -22,11 +22,15 @@ from shared.stream import (
     GROUP,
     STREAM,
     TOTALS,
+    TRAFFIC,
     WORKERS,
     WRITING,
 )
+from shared.traffic import Labels, Sums, Traffic
 
 _progress = msgspec.msgpack.Decoder(Progress)
+_labels = msgspec.msgpack.Decoder(Labels)
+_sums = msgspec.msgpack.Decoder(Sums)
 _TOTALS = ["written", "duplicates", "dead", "dead_dropped", "replayed"]
 
 
@@ -72,13 +76,18 @@ class QueueAdmin:
             None if isinstance(config, ResponseError) else config.get("appendfsync"),
         )
 
+    def traffic(self) -> Traffic:
+        """What workers have written since the last clear, in no promised order."""
+        found = asked(self._redis, self._redis.hgetall, TRAFFIC)
+        return [(_labels.decode(key), _sums.decode(sums)) for key, sums in found.items()]
+
     def drop_all(self, *, wait_seconds: float = 10.0) -> None:
-        """Drop all that waits, dead letters too, and wait for the appends that are under way.
+        """Drop all that waits, dead letters and traffic too, and wait for running appends.
 
         After it no event that was queued before the call will be written. Raises StoreBusy where
         a worker's append outlasts `wait_seconds`, QueueUnavailable where the broker is away.
         """
-        keys = [STREAM, CLEARED, BACKLOG, DEAD]
+        keys = [STREAM, CLEARED, BACKLOG, DEAD, TRAFFIC]
         last = asked(self._redis, self._redis.eval, scripts.DROP_ALL, len(keys), *keys, GROUP)
         self._await_writers(entry_order(last.decode()), time.monotonic() + wait_seconds)
 

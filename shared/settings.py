@@ -118,6 +118,9 @@ class Settings(BaseSettings):
     max_dead_letters: int = Field(
         10_000, ge=1, description="Dead letters kept; past it the oldest goes, and is counted"
     )
+    metrics_max_combinations: int = Field(
+        200, ge=1, description="Sets of model, endpoint and backend that metrics name, then `other`"
+    )
     cors_origins: Tokens = Field(
         frozenset(), description="Origins that browsers may query from, comma-separated"
     )

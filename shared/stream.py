@@ -37,6 +37,7 @@ from shared.entries import (
 )
 from shared.errors import QueueUnavailable
 from shared.pipeline import BrokerState
+from shared.traffic import Traffic
 
 __all__ = [
     "MAX_ENTRY_BYTES",
@@ -66,6 +67,8 @@ WORKERS = NAMESPACE + "workers"
 """Hash: consumer name to its msgpack `Progress`."""
 TOTALS = NAMESPACE + "totals"
 """Hash of counters: written, duplicates, dead, dead_dropped, replayed."""
+TRAFFIC = NAMESPACE + "traffic:1"
+"""Hash: msgpack of `Labels` to msgpack `Sums`. The number is their layout's."""
 WRITING = NAMESPACE + "writing:"
 """Prefix; one key for each consumer whose append is under way, its value the last entry id."""
 DEAD = NAMESPACE + "dead"
@@ -189,21 +192,26 @@ class EventQueue:
         progress: Progress,
         letters: Sequence[tuple[str, DeadLetter]] = (),
         max_letters: int = 1,
+        traffic: Traffic | None = None,
+        max_combinations: int = 1,
     ) -> None:
         """Drop entries whose events are in the store, and publish progress.
 
         `new` events were written, `seen` were there already. `letters` are the events that could
         not be, each with the id of its entry; of all dead letters the newest `max_letters` stay,
-        and what is pushed out is counted. Repeating the call counts and keeps nothing twice.
+        and what is pushed out is counted. `traffic` is what the new events add to the traffic
+        counters: past `max_combinations` different labels their model is `other`, and past twice
+        as many all of them are. Repeating the call counts and keeps nothing twice.
         """
         encoded = _encoder.encode(progress)
-        arguments: list[Any] = [GROUP, consumer, encoded, new, seen, max_letters, len(entries)]
+        arguments: list[Any] = [GROUP, consumer, encoded, new, seen, max_letters]
+        arguments += (_encoder.encode(traffic or []), max_combinations, len(entries))
         for entry in entries:
             arguments += (entry.id, entry.count, entry.size)
         for entry_id, letter in letters:
             arguments += (entry_id, letter.event_id or "", letter.reason, letter.at)
             arguments += (letter.source, letter.attempts, letter.payload)
-        keys = [STREAM, BACKLOG, TOTALS, WORKERS, WRITING + consumer, DEAD]
+        keys = [STREAM, BACKLOG, TOTALS, WORKERS, WRITING + consumer, DEAD, TRAFFIC]
         await self._answered(self._ack(keys=keys, args=arguments))
 
     async def publish(self, consumer: str, progress: Progress) -> None:

@@ -38,12 +38,44 @@ return redis.call('GET', KEYS[3])
 """
 
 # An entry counts, and its dead letters are kept, for whoever deletes it: once.
-# ARGV: group, consumer, progress, new, seen, bound of dead letters, number of entries; for each
-# entry id, events, bytes; for each dead letter its entry's id and its six fields.
+# ARGV: group, consumer, progress, new, seen, bound of dead letters, traffic as msgpack, bound of
+# its combinations, number of entries; for each entry id, events, bytes; for each dead letter its
+# entry's id and its six fields.
+# Traffic past its bound keeps endpoint and backend, past twice the bound nothing.
 ACK = """
+local function key_within(bound, labels)
+  local key = cmsgpack.pack(labels)
+  if redis.call('HEXISTS', KEYS[7], key) == 1 or redis.call('HLEN', KEYS[7]) < bound then
+    return key
+  end
+end
+
+local function add(sums, numbers)
+  for i, number in ipairs(numbers) do
+    if type(number) == 'table' then
+      sums[i] = add(sums[i] or {}, number)
+    else
+      sums[i] = (sums[i] or 0) + number
+    end
+  end
+  return sums
+end
+
+local function count_traffic(packed, bound)
+  for _, cell in ipairs(cmsgpack.unpack(packed)) do
+    local _, endpoint, backend = unpack(cell[1])
+    local key = key_within(bound, cell[1])
+      or key_within(2 * bound, {'other', endpoint, backend})
+      or cmsgpack.pack({'other', 'other', 'other'})
+    local sums = redis.call('HGET', KEYS[7], key)
+    sums = sums and cmsgpack.unpack(sums) or {}
+    redis.call('HSET', KEYS[7], key, cmsgpack.pack(add(sums, cell[2])))
+  end
+end
+
 local gone, events, bytes = {}, 0, 0
-local last = 7 + 3 * ARGV[7]
-for i = 8, last, 3 do
+local last = 9 + 3 * ARGV[9]
+for i = 10, last, 3 do
   if redis.call('XDEL', KEYS[1], ARGV[i]) == 1 then
     gone[ARGV[i]] = true
     events = events + ARGV[i + 1]
@@ -68,6 +100,7 @@ if next(gone) then
   redis.call('HINCRBY', KEYS[2], 'bytes', -bytes)
   redis.call('HINCRBY', KEYS[3], 'written', ARGV[4])
   redis.call('HINCRBY', KEYS[3], 'duplicates', ARGV[5])
+  count_traffic(ARGV[7], tonumber(ARGV[8]))
 end
 if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
 redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
@@ -121,7 +154,7 @@ else
   last = string.format('%.0f-18446744073709551615', now[1] * 1000 + math.floor(now[2] / 1000) - 1)
 end
 redis.call('SET', KEYS[2], last)
-redis.call('DEL', KEYS[3], KEYS[4])
+redis.call('DEL', KEYS[3], KEYS[4], KEYS[5])
 return last
 """
 

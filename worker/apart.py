@@ -15,6 +15,7 @@ from shared.errors import StoreUnavailable
 from shared.events import Event
 
 from worker.decode import Item
+from worker.tally import newly_written
 
 
 class Group(NamedTuple):
@@ -26,11 +27,15 @@ class Group(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What a slice came to. `rest` was not come to, in order; `away` ended the slice early."""
+    """What a slice came to. `rest` was not come to, in order; `away` ended the slice early.
+
+    `written` are the events that are taken for the new ones.
+    """
 
     rest: list[Group]
     new: int = 0
     seen: int = 0
+    written: list[Event] = field(default_factory=list)
     bad: list[tuple[Item, Exception]] = field(default_factory=list)
     away: StoreUnavailable | None = None
 
@@ -61,7 +66,8 @@ def append_apart(
     while stack:
         group = stack.pop()
         try:
-            new = append([item.event for item in group.items])
+            events = [item.event for item in group.items]
+            new = append(events)
         except StoreUnavailable as error:
             stack.append(group)
             outcome.away = error
@@ -70,6 +76,7 @@ def append_apart(
             _refused(outcome, Group(group.items, group.failures + 1), error, tries)
         else:
             outcome.new += new
+            outcome.written += newly_written(events, new)
             outcome.seen += len(group.items) - new
         if clock() >= deadline:
             break

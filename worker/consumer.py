@@ -43,6 +43,7 @@ class Consumer:
         name: str,
         *,
         max_dead_letters: int,
+        max_combinations: int,
         steps: Sequence[Step] = STEPS,
         pace: Pace | None = None,
         clock: Callable[[], float] = time.time,
@@ -50,6 +51,7 @@ class Consumer:
         self._queue = queue
         self._name = name
         self._max_dead_letters = max_dead_letters
+        self._max_combinations = max_combinations
         self._steps = steps
         self._pace = pace = pace or Pace()
         self._clock = clock
@@ -143,6 +145,8 @@ class Consumer:
             progress=progress,
             letters=work.letters,
             max_letters=self._max_dead_letters,
+            traffic=work.traffic(),
+            max_combinations=self._max_combinations,
         )
         _log([letter for _, letter in work.letters])
 

@@ -53,6 +53,7 @@ class Services:
             store,
             self._name,
             max_dead_letters=settings.max_dead_letters,
+            max_combinations=settings.metrics_max_combinations,
             steps=steps_with(prices),
             pace=pace,
         )

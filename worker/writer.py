@@ -22,6 +22,7 @@ from shared.stream import EventQueue
 from worker.apart import Group, Outcome, append_apart, halves
 from worker.decode import MAX_REASON, Work, not_cleared
 from worker.pace import Backoff, Every, Pace
+from worker.tally import newly_written
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class Writer:
         if items:
             events = [item.event for item in items]
             new = await self._in_thread(work, partial(self._store.append, events))
-            work.count(new, len(items) - new)
+            work.count(new, len(items) - new, newly_written(events, new))
 
     async def _take_apart(self, work: Work, failures: int) -> None:
         """Store what can be stored of a refused batch, and bury what can't."""
@@ -121,7 +122,7 @@ class Writer:
         )
 
     def _note(self, work: Work, outcome: Outcome) -> None:
-        work.count(outcome.new, outcome.seen)
+        work.count(outcome.new, outcome.seen, outcome.written)
         now = self._clock()
         for item, error in outcome.bad:
             work.bury(item, error, now, self._pace.tries)

@@ -142,13 +142,24 @@ class Rig:
         await self.queue.add([[Packed(data, count)]])
 
     def start(
-        self, name: str = "one", *, pace: Pace = FAST, store: Any = None, max_dead_letters: int = 9
+        self,
+        name: str = "one",
+        *,
+        pace: Pace = FAST,
+        store: Any = None,
+        max_dead_letters: int = 9,
+        max_combinations: int = 9,
     ) -> Consumer:
         """Start a consumer with a connection of its own, as another process would have."""
         queue = EventQueue(connect(self.url))
         self._stack.push_async_callback(queue.close)
         consumer = Consumer(
-            queue, store or self.store, name, max_dead_letters=max_dead_letters, pace=pace
+            queue,
+            store or self.store,
+            name,
+            max_dead_letters=max_dead_letters,
+            max_combinations=max_combinations,
+            pace=pace,
         )
         self._running[name] = (consumer, asyncio.create_task(consumer.run()))
         return consumer
