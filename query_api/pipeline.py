@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import msgspec
-from shared.pipeline import PipelineState
+from shared.pipeline import BrokerState, PipelineState
 from shared.queue_admin import QueueAdmin
 from shared.settings import Settings
 
@@ -62,7 +62,11 @@ def describe(state: PipelineState, limits: Limits) -> Pipeline:
         **{each.name: getattr(state, each.name) for each in fields(state)},
         dead_letters_limit=limits.dead_letters,
         limits=Bounds(limits.events, limits.bytes),
-        warnings=[*_queue_warnings(state, limits), *state.broker.warnings()],
+        warnings=[
+            *_queue_warnings(state, limits),
+            *_memory_warnings(state.broker, limits),
+            *state.broker.warnings(),
+        ],
     )
 
 
@@ -79,6 +83,20 @@ def _queue_warnings(state: PipelineState, limits: Limits) -> list[str]:
             f"{state.dead_letters_dropped} of the oldest have been dropped so far"
         )
     return found
+
+
+def _memory_warnings(broker: BrokerState, limits: Limits) -> list[str]:
+    most, used = broker.maxmemory_bytes or 0, broker.used_memory_bytes or 0
+    if not most:
+        return []
+    if used >= most:
+        return [f"the broker is out of memory ({used} of {most} bytes): ingest answers 503"]
+    if most < limits.bytes:
+        return [
+            f"the broker's maxmemory of {most} bytes is less than the queue's bound of "
+            f"{limits.bytes} bytes: ingest would answer 503 before it answers 429"
+        ]
+    return []
 
 
 def _worker_warnings(state: PipelineState) -> list[str]:

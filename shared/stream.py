@@ -194,14 +194,14 @@ class EventQueue:
         max_letters: int = 1,
         traffic: Traffic | None = None,
         max_combinations: int = 1,
-    ) -> None:
+    ) -> int:
         """Drop entries whose events are in the store, and publish progress.
 
         `new` events were written, `seen` were there already. `letters` are the events that could
-        not be, each with the id of its entry; of all dead letters the newest `max_letters` stay,
-        and what is pushed out is counted. `traffic` is what the new events add to the traffic
-        counters: past `max_combinations` different labels their model is `other`, and past twice
-        as many all of them are. Repeating the call counts and keeps nothing twice.
+        not be, each with the id of its entry; of all dead letters the newest `max_letters` stay.
+        `traffic` is what the new events add to the traffic counters: past `max_combinations`
+        different labels their model is `other`, and past twice as many all of them are. Returns
+        how many dead letters were pushed out. Repeating the call counts and keeps nothing twice.
         """
         encoded = _encoder.encode(progress)
         arguments: list[Any] = [GROUP, consumer, encoded, new, seen, max_letters]
@@ -212,7 +212,7 @@ class EventQueue:
             arguments += (entry_id, letter.event_id or "", letter.reason, letter.at)
             arguments += (letter.source, letter.attempts, letter.payload)
         keys = [STREAM, BACKLOG, TOTALS, WORKERS, WRITING + consumer, DEAD, TRAFFIC]
-        await self._answered(self._ack(keys=keys, args=arguments))
+        return int(await self._answered(self._ack(keys=keys, args=arguments)))
 
     async def publish(self, consumer: str, progress: Progress) -> None:
         """Publish progress where there was nothing to acknowledge."""

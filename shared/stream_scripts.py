@@ -40,7 +40,7 @@ return redis.call('GET', KEYS[3])
 # An entry counts, and its dead letters are kept, for whoever deletes it: once.
 # ARGV: group, consumer, progress, new, seen, bound of dead letters, traffic as msgpack, bound of
 # its combinations, number of entries; for each entry id, events, bytes; for each dead letter its
-# entry's id and its six fields.
+# entry's id and its six fields. Returns how many dead letters were pushed out.
 # Traffic past its bound keeps endpoint and backend, past twice the bound nothing.
 ACK = """
 local function key_within(bound, labels)
@@ -83,7 +83,7 @@ for i = 10, last, 3 do
   end
   redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
 end
-local dead = 0
+local dead, dropped = 0, 0
 for i = last + 1, #ARGV, 7 do
   if gone[ARGV[i]] then
     redis.call('XADD', KEYS[6], '*', 'id', ARGV[i + 1], 'reason', ARGV[i + 2],
@@ -93,7 +93,8 @@ for i = last + 1, #ARGV, 7 do
 end
 if dead > 0 then
   redis.call('HINCRBY', KEYS[3], 'dead', dead)
-  redis.call('HINCRBY', KEYS[3], 'dead_dropped', redis.call('XTRIM', KEYS[6], 'MAXLEN', ARGV[6]))
+  dropped = redis.call('XTRIM', KEYS[6], 'MAXLEN', ARGV[6])
+  redis.call('HINCRBY', KEYS[3], 'dead_dropped', dropped)
 end
 if next(gone) then
   redis.call('HINCRBY', KEYS[2], 'events', -events)
@@ -105,6 +106,7 @@ end
 if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
 redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
 redis.call('DEL', KEYS[5])
+return dropped
 """
 
 # Moves dead letters onto the stream, each as an entry of its own, which carries its attempts on.

@@ -137,7 +137,7 @@ class Consumer:
         progress.last_entry = work.ids[-1]
         progress.written += work.new
         progress.duplicates += work.seen
-        await self._queue.acknowledge(
+        dropped = await self._queue.acknowledge(
             self._name,
             work.entries,
             new=work.new,
@@ -149,6 +149,8 @@ class Consumer:
             max_combinations=self._max_combinations,
         )
         _log([letter for _, letter in work.letters])
+        if dropped:
+            logger.error("the oldest dead letters were dropped", extra={"letters": dropped})
 
 
 def _log(letters: list[DeadLetter]) -> None:

@@ -23,7 +23,7 @@ _raw_batch = msgspec.msgpack.Decoder(tuple[str, list[msgspec.Raw]])
 _event = msgspec.msgpack.Decoder(Event)
 _encoder = msgspec.msgpack.Encoder()
 MAX_REASON = 1_024
-"""Characters; a database's error may repeat the whole statement."""
+"""Characters."""
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -86,7 +86,7 @@ class Work:
 
         A replay is one attempt more, however often a new event is tried.
         """
-        reason = f"{type(error).__name__}: {error}"[:MAX_REASON]
+        reason = plain(f"{type(error).__name__}: {error}")
         attempts = item.attempts + 1 if item.attempts else tries
         payload = _encoder.encode([QueuedBatch(item.source, [item.event])])
         letter = DeadLetter(item.event.id, reason, now, item.source, attempts, payload)
@@ -98,6 +98,11 @@ class Work:
         """The same of what can't be read; one attempt is enough to know that."""
         letter = DeadLetter(None, reason, now, source, entry.attempts + 1, payload)
         self.letters.append((entry.id, letter))
+
+
+def plain(reason: str) -> str:
+    """A reason that fits: errors may repeat whole statements, or hold halves of characters."""
+    return reason[:MAX_REASON].encode(errors="replace").decode()
 
 
 def decode(entries: Sequence[Entry], now: float, steps: Sequence[Step] = STEPS) -> Work:

@@ -15,6 +15,7 @@ import os
 import socket
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from shared.pipeline import STALLED_SECONDS, PipelineState, WorkerState
 from shared.queue_admin import QueueAdmin
 from shared.settings import load_settings
 
-from worker.naming import Origin, origin_of
+from worker.naming import origin_of
 
 TIMEOUT_SECONDS = 3.0
 
@@ -60,18 +61,24 @@ def here(workers: list[WorkerState], pid: int | None = None) -> list[WorkerState
 
     A process that ended in a crash leaves its worker's name behind, and its id may be another's.
     """
-    newest: dict[int, WorkerState] = {}
+    named: defaultdict[int, list[WorkerState]] = defaultdict(list)
     for worker in sorted(workers, key=lambda worker: worker.started):
         origin = origin_of(worker.name)
-        if origin is not None and _is_here(origin, worker.started):
-            newest[origin.pid] = worker
-    return [worker for number, worker in newest.items() if pid in (None, number)]
+        if origin is not None and origin.host == socket.gethostname():
+            named[origin.pid].append(worker)
+    chosen = (_of_process(number, named[number]) for number in named if pid in (None, number))
+    return [worker for worker in chosen if worker is not None]
 
 
-def _is_here(origin: Origin, started: float) -> bool:
-    if origin.host != socket.gethostname():
-        return False
-    return runs(origin.pid) and _began(origin.pid) <= started + 1
+def _of_process(pid: int, named: list[WorkerState]) -> WorkerState | None:
+    """Which of the workers named so, the oldest first, runs in the process that has this id now."""
+    if not runs(pid):
+        return None
+    began = _began(pid)
+    if began is None:
+        return named[-1]
+    # Containers that share the machine's name have workers of the same id, each with its own start.
+    return next((worker for worker in named if worker.started >= began - 1), None)
 
 
 def runs(pid: int) -> bool:
@@ -85,12 +92,12 @@ def runs(pid: int) -> bool:
     return True
 
 
-def _began(pid: int) -> float:
-    """When a process began, in Unix seconds; 0 where the system does not tell."""
+def _began(pid: int) -> float | None:
+    """When a process began, in Unix seconds; None where the system does not tell."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0.0
+        return None
     since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
 

@@ -20,7 +20,7 @@ from shared.stores.base import Store
 from shared.stream import EventQueue
 
 from worker.apart import Group, Outcome, append_apart, halves
-from worker.decode import MAX_REASON, Work, not_cleared
+from worker.decode import Work, not_cleared, plain
 from worker.pace import Backoff, Every, Pace
 from worker.tally import newly_written
 
@@ -163,11 +163,11 @@ class Writer:
         await self._queue.hold(self._name, work.ids)
 
     def _is_away(self, error: StoreUnavailable) -> None:
-        self._progress.trouble = f"the store is away: {error}"[:MAX_REASON]
+        self._progress.trouble = plain(f"the store is away: {error}")
         logger.warning("the store is away", extra={"reason": str(error)})
 
     def _is_refused(self, error: Exception, work: Work) -> None:
-        self._progress.trouble = f"the store refuses a batch: {error}"[:MAX_REASON]
+        self._progress.trouble = plain(f"the store refuses a batch: {error}")
         logger.warning("a batch failed", exc_info=error, extra={"events": len(work.items)})
 
 

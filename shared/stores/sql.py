@@ -321,8 +321,8 @@ class SqlStore(Store):
     def _run(self, work: Callable[[], T]) -> T:
         """`work`, again where other writers were in its way.
 
-        Raises StoreUnavailable where the server is away or out of room; what is wrong with the
-        data is raised as it comes.
+        Raises StoreUnavailable where the server is away or out of room, or the others are in the
+        way again and again; what is wrong with the data is raised as it comes.
         """
         refused: tuple[type[Exception], ...] = (sa.exc.DBAPIError, *self._dialect.errors)
         for turn in range(_TRIES):
@@ -334,9 +334,9 @@ class SqlStore(Store):
             except refused as error:
                 cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
                 fault = self._dialect.fault(cause or error)
-                if fault == "data" or (fault == "conflict" and turn == _TRIES - 1):
+                if fault == "data":
                     raise
-                if fault == "away":
+                if fault == "away" or turn == _TRIES - 1:
                     raise StoreUnavailable(f"{self.backend_type}: {cause}") from error
             time.sleep(random.uniform(0, 0.01 * 2**turn))
         raise AssertionError("unreachable")

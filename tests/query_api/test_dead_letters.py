@@ -36,8 +36,9 @@ def pipeline(workless: Pipeline) -> Pipeline:
 def bury(pipeline: Pipeline, count: int, payload: bytes = ENTRY) -> list[str]:
     """Dead letters as a worker leaves them; their ids, the newest first."""
     with pipeline.redis() as client:
-        ids: list[Any] = [
-            client.xadd(
+        pipe = client.pipeline()
+        for number in range(count):
+            pipe.xadd(
                 DEAD,
                 {
                     "id": f"event-{number}",
@@ -48,8 +49,7 @@ def bury(pipeline: Pipeline, count: int, payload: bytes = ENTRY) -> list[str]:
                     "payload": payload,
                 },
             )
-            for number in range(count)
-        ]
+        ids = pipe.execute()
     return [letter_id.decode() for letter_id in reversed(ids)]
 
 

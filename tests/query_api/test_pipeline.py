@@ -148,6 +148,18 @@ def test_an_unknown_parameter_is_refused(query: QueryServer) -> None:
             replace(QUIET, dead_letters=10, dead_letters_dropped=3),
             ["the dead letters are at their bound of 10: 3 of the oldest have been dropped so far"],
         ),
+        (replace(QUIET, broker=replace(BROKER, maxmemory_bytes=2_000_000)), []),
+        (
+            replace(QUIET, broker=replace(BROKER, maxmemory_bytes=1_999, used_memory_bytes=9)),
+            [
+                "the broker's maxmemory of 1999 bytes is less than the queue's bound of 2000 bytes:"
+                " ingest would answer 503 before it answers 429"
+            ],
+        ),
+        (
+            replace(QUIET, broker=replace(BROKER, maxmemory_bytes=1_000_000)),
+            ["the broker is out of memory (1000000 of 1000000 bytes): ingest answers 503"],
+        ),
         (
             replace(QUIET, broker=replace(BROKER, aof_enabled=False)),
             [

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from shared.errors import StoreUnavailable
 from shared.stores.base import Dimension, DimensionValue, Store
 from shared.stores.sql import SqlStore
+from shared.stores.sql_dialects import Fault
 from shared.stores.sql_sqlite import Sqlite
 from shared.stores.sql_url import dialect_of
 from tests.harness import free_port
@@ -149,6 +150,22 @@ def test_a_locked_file_is_unavailable_to_writers_and_open_to_readers(
         assert store.aggregate(EVER).total_requests == 1
         other.execute("ROLLBACK")
     assert store.append([make_event("b")]) == 1
+
+
+def test_others_that_are_always_in_the_way_are_no_fault_of_the_data(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Contended(Sqlite):
+        def fault(self, error: BaseException) -> Fault:
+            return "conflict"
+
+    monkeypatch.setattr("shared.stores.sql.time.sleep", lambda seconds: None)
+    contended = SqlStore(Contended(path, busy_seconds=0.01))
+    with closing(contended), closing(sqlite3.connect(path)) as other:
+        contended.append([make_event("a")])
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            contended.append([make_event("b")])
 
 
 def test_a_scan_that_is_left_half_read_keeps_no_writer_waiting(store: SqlStore) -> None:

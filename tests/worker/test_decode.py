@@ -7,7 +7,7 @@ import pytest
 
 from shared.entries import Entry, Packed, entry_order, join, pack
 from tests.worker.rig import names, received
-from worker.decode import decode, not_cleared
+from worker.decode import MAX_REASON, decode, not_cleared
 
 NOW = 1_700_000_000.0
 encode = msgspec.msgpack.Encoder().encode
@@ -92,6 +92,15 @@ def test_nesting_without_end_is_a_dead_letter() -> None:
 def test_an_entry_without_batches_is_nothing_to_do() -> None:
     work = decode([entry("1-0")], NOW)
     assert (work.items, work.letters, work.ids) == ([], [], ["1-0"])
+
+
+def test_the_reason_of_a_letter_is_one_that_the_queue_takes() -> None:
+    work = decode([entry("1-0", good(1))], NOW)
+
+    work.bury(work.items[0], ValueError("\ud800" * 10_000), NOW, 5)
+
+    [(_, letter)] = work.letters
+    assert letter.reason == "ValueError: " + "?" * (MAX_REASON - len("ValueError: "))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from shared.pipeline import WorkerState
 from tests.harness import PREFIX, Pipeline, Service, clean_environment, event, free_port, wait_until
-from worker.live import Verdict, ask, parse
+from worker.live import Verdict, ask, here, parse
 from worker.naming import new_name, origin_of
 
 HANG_SECONDS = 1.5
@@ -52,6 +53,20 @@ def live(env: dict[str, str], folder: Path, *options: str) -> tuple[int, str]:
     assert "Traceback" not in probe.stderr
     [line] = (probe.stdout or probe.stderr).splitlines()
     return probe.returncode, line
+
+
+def worker(name: str, started: float) -> WorkerState:
+    return WorkerState(
+        name=name,
+        started=started,
+        at=started,
+        seconds_since_progress=0.0,
+        last_entry=None,
+        written=0,
+        duplicates=0,
+        trouble=None,
+        alive=True,
+    )
 
 
 def judged(pipeline: Pipeline, *options: str) -> Verdict:
@@ -100,6 +115,19 @@ def test_a_worker_that_was_killed_is_no_concern_of_its_successor(idle: Pipeline)
     assert line.startswith("alive: 0 events wait, last progress ")
     assert len(idle.get("pipeline")["workers"]) == 2
     assert second.terminate() != 0  # It handles no signal.
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_the_worker_of_a_process_is_told_from_others_of_its_host_and_number() -> None:
+    """A predecessor in this container, and one in another that shares the machine's name."""
+    now = time.time()
+    mine, elsewhere = new_name(), f"elsewhere-{os.getpid()}-a1b2c3"
+    before, own, other = (worker(new_name(), at) for at in (now - 86_400 * 365, now, now + 60))
+
+    assert here([other, own, before, worker(elsewhere, now)]) == [own]
+    assert here([before]) == []
+    assert here([own], pid=os.getpid() + 1) == []
+    assert here([worker(mine.replace(str(os.getpid()), "4194305"), now)]) == []
 
 
 def test_a_broker_that_is_away_is_no_reason_to_end_a_worker(folder: Path) -> None:

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, closing
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -66,13 +65,14 @@ class Load(threading.Thread):
         self.join()
 
 
-@pytest.fixture
-def pipeline(folder: Path) -> Iterator[Pipeline]:
-    with Pipeline(folder, workers=2) as running:
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """One for all of these tests: no process of it is ever to be started again."""
+    with Pipeline(tmp_path_factory.mktemp("pipeline"), workers=2) as running:
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def load(pipeline: Pipeline) -> Iterator[Load]:
     with Load(pipeline.ingest_url) as load:
         yield load
