@@ -3,6 +3,7 @@
 Any store runs the same scenario: it is a set of settings here, and nothing else.
 """
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -17,8 +18,11 @@ from tests.traces import (
     require_traces,
 )
 
+long = partial(pytest.param, marks=pytest.mark.long)
 
-@pytest.mark.parametrize("store", [jsonl, redis, sqlite, postgresql, mysql])
+
+# The SQL stores are one algorithm; `make test` takes one of them.
+@pytest.mark.parametrize("store", [jsonl, redis, postgresql, long(sqlite), long(mysql)])
 def test_the_figures_are_exact_through_a_crash_and_a_second_delivery(
     store: Open, folder: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -281,14 +282,12 @@ def run_machine(make: MakeStore, *, reopens: bool, examples: int, steps: int) ->
 class StoreMachine:
     """Mixed into a store's test class beside `StoreContract`."""
 
-    machine_examples = 20
-    machine_steps = 40
     machine_reopens = True
 
     def test_it_answers_as_the_memory_store_does(self, make_store: MakeStore) -> None:
-        run_machine(
-            make_store,
-            reopens=self.machine_reopens,
-            examples=self.machine_examples,
-            steps=self.machine_steps,
-        )
+        run_machine(make_store, reopens=self.machine_reopens, examples=8, steps=40)
+
+    @pytest.mark.long
+    @pytest.mark.timeout(600)
+    def test_it_answers_as_the_memory_store_does_for_long(self, make_store: MakeStore) -> None:
+        run_machine(make_store, reopens=self.machine_reopens, examples=30, steps=50)

@@ -21,8 +21,6 @@ def url(mysql: DatabaseServer) -> str:
 
 
 class TestMysqlStore(StoreContract, StoreMachine):
-    machine_examples = 10
-
     @pytest.fixture
     def make_store(self, url: str) -> MakeStore:
         def make(
