@@ -98,7 +98,7 @@ class Recorder:
                 thread.start()
                 self._thread = thread
         except RuntimeError:
-            # The interpreter is ending, or has no thread left: the event waits for `close`.
+            # The interpreter is ending, or has no thread left: the event stays in the buffer.
             pass
         finally:
             self._starting.release()

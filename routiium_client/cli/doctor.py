@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import typer
 
 from routiium_client.cli import options, show
 from routiium_client.cli.service import Failure, Service, explain
+from routiium_client.cli.version import installed_version
 
 Level = Literal["ok", "note", "wrong"]
 
@@ -65,6 +66,7 @@ def examine(
         try:
             yield from _service(service, now)
             yield from _token(service, anonymous[service], path, token)
+            yield from _version_of(service)
         except Failure as failure:
             yield Finding(service.kind.name, "wrong", "does not answer", str(failure))
     for look in (_store, _pipeline):
@@ -75,12 +77,19 @@ def examine(
 
 
 def _versions() -> Findings:
-    try:
-        installed = version("routiium-analytics")
-    except PackageNotFoundError:
-        installed = "unknown"
     python = ".".join(str(part) for part in sys.version_info[:3])
-    yield Finding("versions", "ok", f"routiium-analytics {installed}, Python {python}")
+    yield Finding("versions", "ok", f"routiium-analytics {installed_version()}, Python {python}")
+
+
+def _version_of(service: Service) -> Findings:
+    """Whether the service is of our version; its API document tells those who may ask."""
+    answer = service.ask("GET", "/openapi.json")
+    if answer.status != 200:
+        return
+    theirs = json.loads(answer.body)["info"]["version"]
+    if theirs != installed_version():
+        found = f"{service.kind.name} is {theirs}, this command {installed_version()}"
+        yield Finding("versions", "note", found, "install the same version on both sides")
 
 
 def _service(service: Service, now: Callable[[], datetime]) -> Findings:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
@@ -15,6 +14,7 @@ from routiium_client.cli.read import export, stats, tail, top
 from routiium_client.cli.replay import replay
 from routiium_client.cli.send import send
 from routiium_client.cli.service import Failure
+from routiium_client.cli.version import installed_version
 
 app = typer.Typer(
     name="routiium-analytics",
@@ -33,13 +33,6 @@ def _print_version(asked: bool) -> None:
     if asked:
         print(installed_version())
         raise typer.Exit
-
-
-def installed_version() -> str:
-    try:
-        return version("routiium-analytics")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @app.callback()

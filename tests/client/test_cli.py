@@ -172,6 +172,14 @@ def test_the_doctor_says_what_does_not_answer(cli: CommandLine) -> None:
     assert "make run" in wrong["advice"]
 
 
+def test_the_doctor_sees_services_of_another_version(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_module, "installed_version", lambda: "9.9.9")
+
+    assert cli.good("doctor").out.count("install the same version on both sides") == 2
+
+
 def test_the_doctor_sees_a_clock_that_is_off_and_a_broker_that_forgets(
     cli: CommandLine, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
