@@ -42,13 +42,14 @@ def _report(outcome: Outcome, plan: Plan, folder: Path) -> None:
     for problem in outcome.problems:
         _say(outcome.store, f"PROBLEM: {problem}")
     verdict = "clean" if outcome.clean else f"NOT CLEAN; logs and data in {folder}"
+    seconds, slowest = outcome.slowest_stop
     faults = ", ".join(f"{how} {name} ×{n}" for (name, how), n in sorted(outcome.faults.items()))
     _say(
         outcome.store,
         f"{outcome.rounds} of {plan.rounds} rounds, seed {outcome.seed}: {faults}; "
         f"{outcome.events:,} events at {outcome.rate:,.0f}/s, {outcome.refused} tries refused; "
         f"lost {outcome.lost}, twice {outcome.twice}, dead letters {outcome.dead}, "
-        f"slowest stop {outcome.slowest_stop:.1f} s: {verdict}",
+        f"slowest stop {seconds:.1f} s ({slowest}): {verdict}",
     )
 
 

@@ -84,7 +84,8 @@ class Injury:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self.inflicted: Counter[tuple[str, How]] = Counter()
         self.problems: list[str] = []
-        self.slowest_stop = 0.0
+        self.slowest_stop = (0.0, "")
+        """Seconds, and the name of the process."""
 
     def inflict(self, faults: list[Fault]) -> None:
         """Inflict each at its moment from now on; returns when everything runs again."""
@@ -136,7 +137,7 @@ class Injury:
         except subprocess.TimeoutExpired:
             self.problems.append(f"{service.name} did not stop within {STOP_SECONDS} s")
             service.kill()
-        self.slowest_stop = max(self.slowest_stop, time.monotonic() - began)
+        self.slowest_stop = max(self.slowest_stop, (time.monotonic() - began, service.name))
 
 
 def _kill_child(pid: int, which: int) -> None:

@@ -80,57 +80,52 @@ def store_speed(pipeline: Pipeline) -> tuple[float, Sent]:
 def overload(pipeline: Pipeline, seconds: float) -> tuple[str, bool]:
     """The goals as a table, and whether all are met."""
     speed, first = store_speed(pipeline)
-    rate = 2 * speed
     port = int(pipeline.ingest_url.rpartition(":")[2])
     with Watch(pipeline) as watch:
-        sent = asyncio.run(Sender(port, rate=rate, batch=BATCH, first=ROUND).run(seconds))
-    problems = sent.problems + first.problems + wait_until_empty(pipeline)
-    books = close_books(pipeline, chain(*sorted_numbers(first), *sorted_numbers(sent)))
-    problems += [line for balance in books.values() for line in balance.faults()]
+        sent = asyncio.run(Sender(port, rate=2 * speed, batch=BATCH, first=ROUND).run(seconds))
+    problems = first.problems + sent.problems + wait_until_empty(pipeline)
+    books = close_books(pipeline, chain(*sorted_numbers(first), *sorted_numbers(sent))).values()
+    problems += [line for balance in books for line in balance.faults()]
     problems += wrong_totals(pipeline, first.events + sent.events)
     for problem in problems:
         print(f"PROBLEM: {problem}", flush=True)
-    offered = (sent.events + sent.refused) / sent.seconds
-    lost = sum(len(balance.lost) for balance in books.values())
     goals = [
-        Goal(name="offered, over what the store takes", figure=offered / speed, bound=1.8),
-        Goal(name="answers of 429", figure=sent.refused / BATCH, bound=1, unit="answers"),
-        Goal(
-            name="the longest queue",
-            figure=max(watch.backlogs),
-            bound=BOUND + BATCH,
-            at_least=False,
-            unit="events",
-        ),
-        Goal(
-            name="the broker's memory at its most",
-            figure=max(watch.bytes_used) / 2**20,
-            bound=128,
-            at_least=False,
-            unit="MiB",
-        ),
-        Goal(
-            name="its growth, last third over second",
-            figure=watch.growth(),
-            bound=1.1,
-            at_least=False,
-        ),
-        Goal(
-            name="ingest's answers, p99",
-            figure=sent.percentile(0.99) * 1_000,
-            bound=100,
-            at_least=False,
-            unit="ms",
-        ),
-        Goal(name="acknowledged and lost", figure=lost, bound=0, at_least=False, unit="events"),
-        Goal(name="other problems", figure=len(problems), bound=0, at_least=False, unit="problems"),
+        *_load_goals(sent, speed),
+        *_queue_goals(watch),
+        _at_most("acknowledged and lost", sum(len(each.lost) for each in books), 0, "events"),
+        _at_most("whatever else went wrong", len(problems), 0, "problems"),
     ]
     text = (
-        f"SQLite takes {speed:,.0f} events a second here; {offered:,.0f} were offered for "
+        f"SQLite takes {speed:,.0f} events a second here; {offered(sent):,.0f} were offered for "
         f"{sent.seconds:.0f} s in requests of {BATCH}, {sent.events:,} of them taken. "
         f"Load average {os.getloadavg()[0]:.1f}.\n\n"
     )
     return text + goals_table(goals), all(goal.met for goal in goals)
+
+
+def _load_goals(sent: Sent, speed: float) -> list[Goal]:
+    return [
+        Goal(name="offered, over what the store takes", figure=offered(sent) / speed, bound=1.8),
+        Goal(name="answers of 429", figure=sent.refused / BATCH, bound=1, unit="answers"),
+        _at_most("ingest's answers, p99", sent.percentile(0.99) * 1_000, 100, "ms"),
+    ]
+
+
+def _queue_goals(watch: Watch) -> list[Goal]:
+    return [
+        _at_most("the longest queue", max(watch.backlogs), BOUND + BATCH, "events"),
+        _at_most("the broker's memory at its most", max(watch.bytes_used) / 2**20, 128, "MiB"),
+        _at_most("its growth, last third over second", watch.growth(), 1.1),
+    ]
+
+
+def _at_most(name: str, figure: float, bound: float, unit: str = "") -> Goal:
+    return Goal(name=name, figure=figure, bound=bound, at_least=False, unit=unit)
+
+
+def offered(sent: Sent) -> float:
+    """Events a second, the refused ones included."""
+    return (sent.events + sent.refused) / sent.seconds
 
 
 def sorted_numbers(sent: Sent) -> list[range]:

@@ -30,7 +30,7 @@ def row(outcome: Outcome) -> tuple[str, ...]:
         str(outcome.lost),
         str(outcome.twice),
         str(outcome.dead),
-        f"{outcome.slowest_stop:.1f} s",
+        f"{outcome.slowest_stop[0]:.1f} s",
         str(outcome.seed),
         f"{time.strftime('%Y-%m-%d', time.gmtime())}, {os.cpu_count()} × {cpu_model()}",
     )

@@ -45,7 +45,7 @@ class Outcome:
     sending_seconds: float = 0.0
     refused: int = 0
     faults: Counter[tuple[str, How]] = field(default_factory=Counter)
-    slowest_stop: float = 0.0
+    slowest_stop: tuple[float, str] = (0.0, "")
     lost: int = 0
     twice: int = 0
     dead: int = 0

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.processes import children
+from bench.processes import children, resident_bytes
 from bench.report import Goal, goals_table, write_section
 from tests.backends import BACKENDS
 from tests.faults.audit import close_books, wait_until_empty
@@ -85,13 +85,7 @@ def memory_of(pipeline: Pipeline) -> dict[str, int]:
     """Resident bytes of each service, of what it has forked too, and of the broker."""
     pids = {service.name: service.process.pid for service in pipeline.services if service.running}
     pids["broker"] = pipeline.broker.pid
-    return {name: sum(map(resident, [pid, *children(pid)])) for name, pid in pids.items()}
-
-
-def resident(pid: int) -> int:
-    """Resident memory in bytes."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return {name: sum(map(resident_bytes, [pid, *children(pid)])) for name, pid in pids.items()}
 
 
 def fill_window(path: Path) -> None:

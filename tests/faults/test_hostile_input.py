@@ -7,14 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.processes import children
+from bench.processes import children, resident_bytes
 from tests.faults import hostile
 from tests.faults.hostile import INGEST_PATHS, QUERY_PATHS, Answer, exchange, is_allowed, message
 from tests.harness import Pipeline, event, wait_until
@@ -48,7 +47,7 @@ class Target:
 
     def memory(self) -> dict[str, int]:
         """Resident bytes by service."""
-        return {name: sum(map(resident, pids)) for name, pids in self.pids.items()}
+        return {name: sum(map(resident_bytes, pids)) for name, pids in self.pids.items()}
 
     def send(self, address: tuple[str, int], data: bytes, *, end: bool = False) -> Answer:
         self.sent += 1
@@ -64,11 +63,6 @@ class Target:
         self.pipeline.http.post(f"{self.pipeline.query_url}/analytics/clear")
         assert self.pipeline.post([event(1), event(2)]).status_code == 202
         self.pipeline.wait_for_total(2)
-
-
-def resident(pid: int) -> int:
-    """Resident memory in bytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4_096
 
 
 def _address(url: str) -> tuple[str, int]:
