@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -54,8 +55,8 @@ class NoAccessLog(Logger):  # type: ignore[misc]
         return False
 
 
-def freeze_heap(worker: Any) -> None:
-    """A `post_worker_init` hook: garbage collection looks at what requests make, not at modules."""
+def freeze_heap() -> None:
+    """Part of a `post_worker_init` hook: garbage collection looks at what requests make alone."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
@@ -75,12 +76,29 @@ def forget_metrics(server: Any) -> None:
 
 
 def drain_within(seconds: int) -> Callable[[Any, Any], None]:
-    """A `post_fork` hook. gunicorn knows one graceful time; its worker must need less than it."""
+    """A `post_fork` hook. gunicorn knows one graceful time; its worker must need less than it.
+
+    Until the worker listens to signals, which `take_stops` sees to, a SIGTERM waits for it: it
+    would be lost, and the worker killed after all of the graceful time.
+    """
 
     def post_fork(server: Any, worker: Any) -> None:
         worker.cfg.set("graceful_timeout", seconds)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     return post_fork
+
+
+def take_stops(worker: Any) -> None:
+    """A `post_worker_init` hook: let SIGTERM through, to an event loop once it runs."""
+
+    def let_through() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    if hasattr(worker, "loop"):
+        worker.loop.call_soon(let_through)
+    else:
+        let_through()
 
 
 def log_config(level: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from deploy.gunicorn_common import (
     drain_within,
     log_config,
     settings_or_exit,
+    take_stops,
 )
 
 _settings = settings_or_exit(own_process=False)
@@ -23,6 +24,7 @@ workers = 1
 keepalive = KEEPALIVE_SECONDS
 graceful_timeout = GRACEFUL_SECONDS
 post_fork = drain_within(DRAIN_SECONDS)
+post_worker_init = take_stops
 timeout = 60
 logger_class = NoAccessLog
 logconfig_dict = log_config(_settings.log_level)

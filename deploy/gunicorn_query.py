@@ -10,6 +10,7 @@ from deploy.gunicorn_common import (
     log_config,
     settings_or_exit,
     share_metrics,
+    take_stops,
 )
 
 _settings = settings_or_exit()
@@ -23,6 +24,7 @@ on_exit = forget_metrics
 keepalive = KEEPALIVE_SECONDS
 graceful_timeout = GRACEFUL_SECONDS
 post_fork = drain_within(DRAIN_SECONDS)
+post_worker_init = take_stops
 timeout = 60
 logger_class = NoAccessLog
 logconfig_dict = log_config(_settings.log_level)

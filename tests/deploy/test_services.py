@@ -102,6 +102,20 @@ def test_ingest_answers_what_it_has_begun(services: Pipeline, signalled: str) ->
     services.wait_for_total(5)
 
 
+@pytest.mark.parametrize("kind", ["ingest", "query"])
+def test_a_stop_while_it_is_starting_is_not_missed(services: Pipeline, kind: str) -> None:
+    [running] = services.running(kind)
+    running.terminate()
+    service = services.start(kind)
+    wait_until(lambda: "Booting worker" in service.output(), what="a worker that is starting")
+    began = time.monotonic()
+
+    assert service.terminate(within=10) == 0
+
+    assert time.monotonic() - began < GRACEFUL_SECONDS
+    assert "SIGKILL" not in service.output()
+
+
 def test_ingest_can_be_restarted_under_its_workers(services: Pipeline) -> None:
     services.post([event(1)])
     [ingest] = services.running("ingest")
