@@ -81,8 +81,9 @@ class Writer:
                 # Whatever a store raises, the events must end in it or in the dead letters.
                 failures += 1
                 patient = patient or self._patience.due()
-                self._is_refused(error, work)
-                if failures == self._pace.tries or not patient:
+                self._is_refused(error, work, in_full=patient)
+                # An event that is alone has its last try when it is taken apart.
+                if failures >= self._pace.tries - 1 or not patient:
                     return await self._take_apart(work, failures)
             await self._wait(work, backoff)
 
@@ -166,9 +167,11 @@ class Writer:
         self._progress.trouble = plain(f"the store is away: {error}")
         logger.warning("the store is away", extra={"reason": str(error)})
 
-    def _is_refused(self, error: Exception, work: Work) -> None:
+    def _is_refused(self, error: Exception, work: Work, *, in_full: bool) -> None:
         self._progress.trouble = plain(f"the store refuses a batch: {error}")
-        logger.warning("a batch failed", exc_info=error, extra={"events": len(work.items)})
+        trace = error if in_full else None
+        extra = {"events": len(work.items), "reason": self._progress.trouble}
+        logger.warning("a batch was refused", exc_info=trace, extra=extra)
 
 
 def _take_note(append: asyncio.Future[Any]) -> None:

@@ -81,13 +81,22 @@ async def test_one_bad_event_of_500_costs_that_event(rig: Rig) -> None:
     assert await rig.totals() == {"written": 499, "duplicates": 0, "dead": 1, "dead_dropped": 0}
 
 
-async def test_a_batch_is_tried_five_times_before_it_is_split(rig: Rig) -> None:
+async def test_a_batch_is_split_so_that_each_event_of_it_has_five_tries(rig: Rig) -> None:
     rig.store.poison = set(names([1]))
     rig.start()
     await rig.add(range(4))
 
     await rig.stored([0, 2, 3])
-    assert rig.store.calls == [4, 4, 4, 4, 4, 2, 1, 1, 2]
+    assert rig.store.calls == [4, 4, 4, 4, 2, 1, 1, 2]
+
+
+async def test_an_event_that_is_alone_is_tried_five_times(rig: Rig) -> None:
+    rig.store.poison = set(names([1]))
+    rig.start()
+    await rig.add([1])
+
+    await eventually(rig.letters)
+    assert rig.store.calls == [1] * 5
 
 
 async def test_a_failure_that_passes_costs_nothing(rig: Rig) -> None:
