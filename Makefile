@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup run test test-long faults faults-short overload soak check bench bench-stores clean
+.PHONY: setup run test test-long faults faults-short overload soak screenshots check bench bench-stores clean
 
 $(VENV)/run.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,9 @@ soak: $(VENV)/dev.stamp  ## 2,000 events/s for ten minutes; ARGS="--minutes 60 -
 
 faults-short: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.faults --rounds 3 --stores jsonl,redis,sqlite $(ARGS)
+
+screenshots: $(VENV)/long.stamp  ## the dashboard's pictures in docs/
+	$(BIN)/python -m tests.dashboard.screenshots
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -30,7 +30,7 @@ export function showPipeline(state) {
   if (wrong) mark("bad", `${wrong} ${wrong === 1 ? "warning" : "warnings"}`);
   else if (state.dead_letters) mark("warn", `${compact(state.dead_letters)} dead letters`);
   else if (!alive) mark("warn", "No worker");
-  else mark("good", state.backlog ? `${compact(state.backlog)} waiting` : "Pipeline healthy");
+  else mark("good", state.backlog ? `${compact(state.backlog)} waiting` : "Healthy");
   fill(parts.body,
     wrong ? h("ul", { class: "warnings" }, state.warnings.map((text) => h("li", {}, text))) : null,
     h("dl", { class: "facts-row panel" },

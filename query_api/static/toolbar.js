@@ -26,7 +26,7 @@ export function mountToolbar() {
 const radios = (name) => document.querySelectorAll(`input[name=${name}]`);
 
 async function copyLink() {
-  const { start, end } = resolve();
+  const { start, end } = shown;
   const link = new URL(location.href);
   link.hash = "";
   link.searchParams.delete("range");
@@ -60,7 +60,12 @@ function chip(name, value) {
   h("span", { "aria-hidden": "true" }, "✕")));
 }
 
+let shown = resolve();
+/** The period of what is on the page; the view's own moves on with the clock. */
+export const shownPeriod = () => shown;
+
 export function showPeriod({ start, end }) {
+  shown = { start, end };
   const sameDay = new Date(start * 1_000).toDateString() === new Date(end * 1_000).toDateString();
   $("period").textContent = `${time(start, "minute")} – ${time(end, sameDay ? "clock" : "minute")}`;
   $("period").title = `${time(start, "full")} – ${time(end, "full")}`;
