@@ -147,8 +147,9 @@ class Importer:
     def _settle(self) -> None:
         future, batch = self._under_way[0]
         self.tally.add(future.result())
-        self._under_way.popleft()
+        # Kept first: between the two an interruption costs nothing but a second look.
         self._progress.keep(batch.end)
+        self._under_way.popleft()
         self.line = batch.end.line
         self._bar.update(self._task, completed=batch.end.offset)
 

@@ -57,6 +57,7 @@ class FakeIngest:
         self.answer = answer
         self.posts: list[list[dict[str, Any]]] = []
         self.bodies: list[bytes] = []
+        self.paths: list[str] = []
         self.authorizations: list[str | None] = []
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -106,6 +107,7 @@ class FakeIngest:
                 if events:
                     fake.bodies.append(body)
                     fake.posts.append(events)
+                    fake.paths.append(self.path)
                 fake.authorizations.append(self.headers["Authorization"])
                 status, answer = fake.answer(events)
                 data = json.dumps(answer).encode()

@@ -56,6 +56,13 @@ def test_events_arrive_whole_in_batches_of_the_size_asked_for(ingest: FakeIngest
     assert set(ingest.authorizations) == {"Bearer t-1"}
 
 
+def test_a_path_before_ingests_own_is_kept(ingest: FakeIngest) -> None:
+    with AnalyticsClient(f"{ingest.url}/behind/a/proxy/") as client:
+        client.record(event(1))
+
+    assert ingest.paths == ["/behind/a/proxy/analytics/events"]
+
+
 def test_a_batch_that_is_not_full_leaves_after_its_time(ingest: FakeIngest) -> None:
     with AnalyticsClient(ingest.url, batch_seconds=0.1) as client:
         client.record(event(1))
