@@ -11,11 +11,14 @@ data are another's in the next test, or emptied. What it opens is closed by the 
 
 from __future__ import annotations
 
+from tests.stores.contract_answers import AnswersContract
 from tests.stores.contract_append import AppendContract
 from tests.stores.contract_figures import FiguresContract
 from tests.stores.contract_query import QueryContract
 from tests.stores.contract_retention import RetentionContract
 
 
-class StoreContract(AppendContract, QueryContract, FiguresContract, RetentionContract):
+class StoreContract(
+    AppendContract, QueryContract, FiguresContract, RetentionContract, AnswersContract
+):
     """Every sentence of `shared.stores.base`, on any store."""
