@@ -13,6 +13,7 @@ from typing import Any
 
 import falcon
 import falcon.asgi
+from shared.entries import Backlog
 from shared.errors import QueueUnavailable
 from shared.http import ApiError, Tokens, unexpected
 from shared.settings import Settings
@@ -94,7 +95,7 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
 
     It starts its group commit on ASGI lifespan startup, and closes `queue` on shutdown.
     """
-    metrics = IngestMetrics()
+    metrics = IngestMetrics(Backlog(settings.max_backlog_events, settings.max_backlog_bytes))
     committer = GroupCommitter(
         queue,
         max_events=settings.max_backlog_events,
@@ -121,7 +122,7 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
     routes |= {
         "/healthz/live": LiveResource(),
         "/healthz/ready": ReadyResource(committer),
-        "/metrics": MetricsResource(metrics),
+        "/metrics": MetricsResource(metrics, queue),
     }
     for path, resource in documented(routes, guarded=bool(tokens)).items():
         app.add_route(path, resource)

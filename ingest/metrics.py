@@ -14,10 +14,13 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from shared.docs import METRICS
+from shared.entries import Backlog
+from shared.errors import QueueUnavailable
 from shared.http import write_error
 from shared.openapi import describe
+from shared.stream import EventQueue
 
 from ingest.source import Source
 
@@ -42,10 +45,57 @@ class Tally:
         yield family
 
 
-class IngestMetrics:
-    """The metrics of one ingest process, in a registry of their own."""
+class BacklogGauges:
+    """The queue as ingest sees it when it is asked: what waits, and the bound at which it is 429.
 
-    def __init__(self) -> None:
+    Nothing is kept up to date for it while requests are served.
+    """
+
+    def __init__(self, bound: Backlog) -> None:
+        self._bound = bound
+        self._found: Backlog | None = None
+
+    async def look(self, queue: EventQueue) -> None:
+        """Ask the broker, for the next `collect`."""
+        try:
+            self._found = await queue.backlog()
+        except QueueUnavailable:
+            self._found = None
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The registry calls it. Without a broker there is no backlog to tell."""
+        up = self._found is not None
+        yield _gauge("broker_up", "Whether the broker answered this scrape", up)
+        yield _gauge(
+            "backlog_limit_events",
+            "Events in the queue at which ingest refuses",
+            self._bound.events,
+        )
+        yield _gauge(
+            "backlog_limit_bytes", "Bytes in the queue at which ingest refuses", self._bound.bytes
+        )
+        if self._found is not None:
+            yield _gauge(
+                "backlog_events",
+                "Events in the queue that no worker has written yet",
+                self._found.events,
+            )
+            yield _gauge(
+                "backlog_bytes", "Bytes of the events that wait in the queue", self._found.bytes
+            )
+
+
+def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"routiium_ingest_{name}", meaning, value=value)
+
+
+class IngestMetrics:
+    """The metrics of one ingest process, in a registry of their own.
+
+    `bound` is the backlog at which ingest refuses.
+    """
+
+    def __init__(self, bound: Backlog) -> None:
         self.registry = CollectorRegistry()
         self.events = Tally(
             "routiium_ingest_events",
@@ -65,16 +115,20 @@ class IngestMetrics:
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
             registry=self.registry,
         )
+        self.backlog = BacklogGauges(bound)
+        self.registry.register(self.backlog)
 
 
 class MetricsResource:
     """`GET`: Prometheus text."""
 
-    def __init__(self, metrics: IngestMetrics) -> None:
+    def __init__(self, metrics: IngestMetrics, queue: EventQueue) -> None:
         self._metrics = metrics
+        self._queue = queue
 
     @describe(METRICS)
     async def on_get(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        await self._metrics.backlog.look(self._queue)
         response.content_type = CONTENT_TYPE_LATEST
         response.data = generate_latest(self._metrics.registry)
 

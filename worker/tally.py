@@ -35,11 +35,15 @@ class Tally:
             _add(sums, event)
 
     def traffic(self) -> Traffic:
-        """The sums, the largest first; past MAX_COMBINATIONS they are one."""
+        """The sums, the largest first; past MAX_COMBINATIONS they are those of other models."""
         merged: dict[Labels, Sums] = {}
         largest = sorted(self._sums.items(), key=lambda item: item[1].requests, reverse=True)
         for place, (labels, sums) in enumerate(largest):
-            named = _named(*labels) if place < MAX_COMBINATIONS else (OTHER, OTHER, OTHER)
+            named = _named(*labels)
+            if place >= MAX_COMBINATIONS:
+                named = (OTHER, *named[1:])
+            if len(merged) >= 2 * MAX_COMBINATIONS and named not in merged:
+                named = (OTHER, OTHER, OTHER)
             if named in merged:
                 _merge(merged[named], sums)
             else:

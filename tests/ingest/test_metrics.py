@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -75,3 +76,31 @@ def test_a_healthy_ingest_is_live_and_ready(counted: Pipeline, method: str, path
     assert answer.status_code == 200
     if method == "GET":
         assert answer.json() == {"status": "ok"}
+
+
+def _plain(counted: Pipeline) -> dict[str, float]:
+    return {sample.name: sample.value for sample in samples(counted) if not sample.labels}
+
+
+def test_the_backlog_is_told_as_it_is_beside_its_bound(counted: Pipeline) -> None:
+    before = _plain(counted)
+    counted.post([event(number) for number in range(100, 107)])
+
+    after = _plain(counted)
+    assert after["routiium_ingest_broker_up"] == 1
+    assert after["routiium_ingest_backlog_events"] == counted.backlog()
+    assert after["routiium_ingest_backlog_events"] == before["routiium_ingest_backlog_events"] + 7
+    assert after["routiium_ingest_backlog_bytes"] > before["routiium_ingest_backlog_bytes"]
+    assert after["routiium_ingest_backlog_limit_events"] == 1_000_000
+    assert after["routiium_ingest_backlog_limit_bytes"] == 1_073_741_824
+
+
+def test_without_its_broker_ingest_tells_the_rest_and_says_so(tmp_path: Path) -> None:
+    with Pipeline(tmp_path, workers=0) as lonely:
+        lonely.post([event(1)])
+        lonely.broker.kill()
+
+        found = _plain(lonely)
+        assert found["routiium_ingest_broker_up"] == 0
+        assert "routiium_ingest_backlog_events" not in found
+        assert by("outcome", "routiium_ingest_events_total", samples(lonely))["accepted"] == 1
