@@ -59,7 +59,7 @@ async def on_shutdown(ctx: dict[Any, Any]) -> None:
 
 
 WorkerSettings = {
-    **arq_options(settings.broker_url),
+    **arq_options(settings),
     "on_startup": on_startup,
     "on_shutdown": on_shutdown,
 }

@@ -61,7 +61,8 @@ class Services:
         self._upkeep: set[asyncio.Future[Any]] = set()
         """Calls of the store that jobs have begun; each runs in a thread, which can't be ended."""
         self._stopping = False
-        self._maintaining = False
+        self._expiring = asyncio.Lock()
+        self._maintaining = asyncio.Lock()
 
     def start(self) -> asyncio.Task[None]:
         """Start consuming; the task ends after `stop`."""
@@ -88,19 +89,19 @@ class Services:
         return not self._consumer.writing and not self._upkeep
 
     async def expire(self) -> int:
-        """Remove events whose time has ended; returns how many."""
-        return await self._keep_up(self._store.expire) or 0
+        """Remove events whose time has ended; returns how many. One such job at once is enough."""
+        if self._expiring.locked():
+            return 0
+        async with self._expiring:
+            return await self._keep_up(self._store.expire) or 0
 
     async def maintain(self) -> None:
         """Do what the store has put off, a step at a time; one such job at once is enough."""
-        if self._maintaining:
+        if self._maintaining.locked():
             return
-        self._maintaining = True
-        try:
+        async with self._maintaining:
             while not self._stopping and await self._keep_up(self._store.maintain):
                 pass
-        finally:
-            self._maintaining = False
 
     async def _keep_up(self, call: Callable[[], T]) -> T | None:
         """Run a call of the store in a thread; None where the store is away."""
@@ -146,14 +147,20 @@ async def forget_idle_consumers(ctx: dict[Any, Any]) -> int:
     return await services_of(ctx).forget_idle_consumers()
 
 
-def arq_options(broker_url: str) -> dict[str, Any]:
+def expiry_seconds(ttl_seconds: int | None) -> set[int]:
+    """When to expire, in seconds of each minute: oftener where a minute is much of a life."""
+    every = 60 if ttl_seconds is None else min(60, max(1, ttl_seconds // 60))
+    return set(range(0, 60, every))
+
+
+def arq_options(settings: Settings) -> dict[str, Any]:
     """What an arq worker is made of. Jobs carry msgpack; arq's own default is pickle."""
-    pool = ConnectionPool.from_url(broker_url, socket_timeout=5, socket_connect_timeout=5)
+    pool = ConnectionPool.from_url(settings.broker_url, socket_timeout=5, socket_connect_timeout=5)
     wire = {"job_serializer": msgpack.packb, "job_deserializer": msgpack.unpackb}
     return {
         "functions": [expire, maintain, forget_idle_consumers],
         "cron_jobs": [
-            cron(expire, second=0, keep_result=0),
+            cron(expire, second=expiry_seconds(settings.ttl_seconds), keep_result=0),
             cron(maintain, second=set(range(5, 60, 10)), keep_result=0),
             cron(forget_idle_consumers, minute=set(range(2, 60, 5)), second=0, keep_result=0),
         ],
@@ -175,7 +182,7 @@ async def serve(
     """Consume and run jobs until `stopping`; returns what `Services.stop` does."""
     services = Services(settings, store, prices, pace=pace)
     consuming = services.start()
-    jobs = asyncio.create_task(_run_jobs(arq_options(settings.broker_url), services))
+    jobs = asyncio.create_task(_run_jobs(arq_options(settings), services))
     waiting = asyncio.create_task(stopping.wait())
     await asyncio.wait({consuming, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
