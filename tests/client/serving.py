@@ -54,7 +54,12 @@ class Serving:
 Result = tuple[int, list[tuple[str, str]], bytes]
 
 
-def through_asgi(app: Any, body: bytes, headers: Mapping[str, str], path: str) -> Result:
+Passed = Callable[[str], object]
+
+
+def through_asgi(
+    app: Any, body: bytes, headers: Mapping[str, str], path: str, passed: Passed
+) -> Result:
     """Serve one POST; the body comes in two messages."""
     half = len(body) // 2
     incoming = iter([(body[:half], True), (body[half:], False)])
@@ -66,6 +71,7 @@ def through_asgi(app: Any, body: bytes, headers: Mapping[str, str], path: str) -
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
+        _tell(passed, message.get("body"))
 
     scope = {
         "type": "http",
@@ -79,7 +85,14 @@ def through_asgi(app: Any, body: bytes, headers: Mapping[str, str], path: str) -
     return sent[0]["status"], out, b"".join(m.get("body", b"") for m in sent[1:])
 
 
-def through_wsgi(app: Any, body: bytes, headers: Mapping[str, str], path: str) -> Result:
+def _tell(passed: Passed, part: bytes | None) -> None:
+    if part:
+        passed(part.decode(errors="replace").replace("data:", "got").strip())
+
+
+def through_wsgi(
+    app: Any, body: bytes, headers: Mapping[str, str], path: str, passed: Passed
+) -> Result:
     """Serve one POST as a WSGI server does, close included."""
     environ = {
         "REQUEST_METHOD": "POST",
@@ -92,7 +105,10 @@ def through_wsgi(app: Any, body: bytes, headers: Mapping[str, str], path: str) -
     started: list[Any] = []
     parts = app(environ, lambda status, headers, error=None: started.append((status, headers)))
     try:
-        data = b"".join(parts)
+        data = b""
+        for part in parts:
+            data += part
+            _tell(passed, part)
     finally:
         if hasattr(parts, "close"):
             parts.close()
@@ -109,13 +125,14 @@ def serve(
     path: str = "/v1/chat/completions",
     middleware: bool = True,
     timer: Callable[[], float] | None = None,
+    passed: Passed = lambda part: None,
     **headers: str,
 ) -> Result:
-    """One request; header names with `_` for `-`."""
+    """One request; header names with `_` for `-`. `passed` is told of each part as it comes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     options: Any = {"timer": timer} if timer else {}
     if kind == "asgi":
         inner = asgi.AnalyticsMiddleware(serving.asgi, client, **options)
-        return through_asgi(inner if middleware else serving.asgi, body, named, path)
+        return through_asgi(inner if middleware else serving.asgi, body, named, path, passed)
     outer = wsgi.AnalyticsMiddleware(serving.wsgi, client, **options)
-    return through_wsgi(outer if middleware else serving.wsgi, body, named, path)
+    return through_wsgi(outer if middleware else serving.wsgi, body, named, path, passed)

@@ -317,3 +317,31 @@ def test_a_list_keeps_its_length_for_the_server(client: Kept) -> None:
     assert (len(parts), list(parts)) == (1, [b"one"])
     parts.close()
     assert client.events[0]["response"]["success"] is True
+
+
+def test_no_part_waits_for_the_next(kind: str, client: Kept) -> None:
+    passed: list[str] = []
+
+    def chunks() -> Any:
+        for number in range(3):
+            passed.append(f"made {number}")
+            yield b"data: %d\n\n" % number
+
+    serve(kind, Serving(chunks(), headers=SSE), client, passed=passed.append)
+
+    assert passed == ["made 0", "got 0", "made 1", "got 1", "made 2", "got 2"]
+
+
+def test_a_handler_in_another_thread_can_annotate(client: Kept) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.to_thread(annotate, backend="openai")
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body"})
+
+    async def nothing(*_: Any) -> Any:
+        return {"type": "http.request"}
+
+    scope = {"type": "http", "method": "GET", "path": "/v1/models", "headers": []}
+    asyncio.run(asgi.AnalyticsMiddleware(app, client)(scope, nothing, nothing))
+
+    assert client.events[0]["routing"]["backend"] == "openai"
