@@ -77,9 +77,12 @@ def choice(name: str, options: Sequence[str], default: str, *, about: str) -> Pa
 
 
 def names(
-    name: str, options: Sequence[str], default: Sequence[str], *, about: str
-) -> Parameter[list[str]]:
-    """A comma-separated list of options; `all` stands for every one."""
+    name: str, options: Sequence[str], usual: Sequence[str], *, about: str
+) -> Parameter[list[str] | None]:
+    """A comma-separated list of options; `all` stands for every one.
+
+    None where it is left out, for which `usual` stands in the document.
+    """
     option = one_of((*options, "all"))
 
     def parse(text: str) -> list[str]:
@@ -91,9 +94,9 @@ def names(
         "type": "array",
         "items": items,
         "minItems": 1,
-        "default": list(default),
+        "default": list(usual),
     }
-    return Parameter(name=name, parse=parse, default=list(default), schema=schema, about=about)
+    return Parameter(name=name, parse=parse, default=None, schema=schema, about=about)
 
 
 def dimension(name: str, default: Dimension, *, about: str) -> Parameter[Dimension]:

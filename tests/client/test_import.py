@@ -16,7 +16,8 @@ import msgspec
 import pytest
 
 from ingest.native import parse_ndjson
-from query_api.export import COLUMNS, DEFAULT_COLUMNS, csv_rows
+from query_api.columns import COLUMNS, DEFAULT_COLUMNS
+from query_api.formats import csv_rows
 from routiium_client.cli import imports, lines
 from routiium_client.cli.lines import Place, content_id, read_csv, read_jsonl
 from shared.events import Event, ReceivedEvent

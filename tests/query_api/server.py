@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,20 +20,23 @@ NOBODY = "redis://127.0.0.1:1/0"
 class QueryServer:
     """gunicorn with the query application on a JSONL file; a context manager that ends it.
 
-    `store` is the same file, for a test to write to. `settings` are variables without prefix.
+    `store` is the same file, for a test to write to. `settings` are variables without prefix, `env`
+    is others.
     """
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(
+        self, folder: Path, env: Mapping[str, str] | None = None, /, **settings: str
+    ) -> None:
         self.folder = folder
         self.path = folder / "store.jsonl"
         self.store = JsonlStore(self.path)
         bind = f"127.0.0.1:{free_port()}"
         self.http = httpx.Client(base_url=f"http://{bind}", timeout=30)
         defaults = {"JSONL_PATH": str(self.path), "QUERY_BIND": bind, "BROKER_URL": NOBODY}
-        env = {PREFIX + name: value for name, value in {**defaults, **settings}.items()}
+        named = {PREFIX + name: value for name, value in {**defaults, **settings}.items()}
         config = str(ROOT / "deploy/gunicorn_query.py")
         command = [sys.executable, "-m", "gunicorn", "-c", config, "query_api.wsgi:app"]
-        self.service = Service("query", command, env, folder)
+        self.service = Service("query", command, {**named, **(env or {})}, folder)
 
     def __enter__(self) -> Self:
         wait_until(self._answers, within=START_SECONDS, what=f"query_api; log in {self.folder}")

@@ -7,14 +7,21 @@ import gzip
 import io
 import json
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
+import duckdb
 import httpx
 import msgspec
 import pytest
 
-from query_api.export import COLUMNS
+from query_api.columns import COLUMNS
+from query_api.formats import FORMATS, gzipped
+from shared.events import Event
+from shared.stores.base import Selection
 from shared.stores.jsonl_file import encode_line
 from tests.query_api.server import QueryServer
 from tests.stores.samples import extreme_events, make_event, varied_events
@@ -78,7 +85,7 @@ def test_ndjson_is_one_event_a_line(query: QueryServer) -> None:
     assert sorted(answer.content.splitlines(keepends=True)) == sorted(map(encode_line, events))
 
 
-@pytest.mark.parametrize("name", ["json", "csv", "ndjson"])
+@pytest.mark.parametrize("name", ["json", "csv", "ndjson", "parquet"])
 def test_the_file_is_named_after_its_range(query: QueryServer, name: str) -> None:
     answer = query.ask("export", **RANGE, format=name)
     expected = f'attachment; filename="analytics_{AT}_to_{AT + 9_999}.{name}"'
@@ -105,6 +112,50 @@ def test_csv_takes_the_named_columns_in_their_order(query: QueryServer) -> None:
     answer = query.ask("export", **RANGE, format="csv", columns="total_cost, id,api_key_id")
 
     assert _rows(answer) == [["total_cost", "id", "api_key_id"], ["0.25", "a", "key_1"]]
+
+
+def _table(answer: httpx.Response) -> duckdb.DuckDBPyRelation:
+    assert answer.status_code == 200, answer.text
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+        file.write(answer.content)
+        file.flush()
+        duckdb.execute("CREATE OR REPLACE TABLE exported AS FROM read_parquet(?)", [file.name])
+    return duckdb.table("exported")
+
+
+def test_parquet_has_every_column_in_its_type(query: QueryServer) -> None:
+    events = [*varied_events(50, start=AT, end=AT + 99), make_event("null", AT, status=None)]
+    events[0].routing.mcp_servers = ["a b", "=c"]
+    query.store.append(events)
+    answer = query.ask("export", **RANGE, format="parquet")
+    table = _table(answer)
+    types = dict(zip(table.columns, map(str, table.types), strict=True))
+
+    assert answer.headers["content-type"] == "application/vnd.apache.parquet"
+    assert table.columns == list(COLUMNS)
+    assert types["timestamp"] == "TIMESTAMP WITH TIME ZONE"
+    assert types["mcp_servers"] == "VARCHAR[]"
+    assert (types["status_code"], types["success"]) == ("BIGINT", "BOOLEAN")
+    assert (types["total_cost"], types["error_message"]) == ("DOUBLE", "VARCHAR")
+    rows = table.project("* EXCLUDE (timestamp), epoch(timestamp)::BIGINT AS timestamp")
+    found = [dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall()]
+    expected = [{name: column.get(event) for name, column in COLUMNS.items()} for event in events]
+    assert sorted(found, key=lambda row: row["id"]) == sorted(expected, key=lambda row: row["id"])
+
+
+def test_parquet_takes_the_named_columns_in_their_order(query: QueryServer) -> None:
+    query.store.append([make_event("a", AT, cost=0.25)])
+    answer = query.ask("export", **RANGE, format="parquet", columns="total_cost,id")
+
+    assert _table(answer).columns == ["total_cost", "id"]
+    assert _table(answer).fetchall() == [(0.25, "a")]
+
+
+def test_parquet_of_an_empty_range_has_its_columns_and_no_row(query: QueryServer) -> None:
+    table = _table(query.ask("export", **RANGE, format="parquet"))
+
+    assert table.columns == list(COLUMNS)
+    assert table.fetchall() == []
 
 
 def test_all_columns_are_every_field_of_an_event(query: QueryServer) -> None:
@@ -163,6 +214,31 @@ def test_an_export_is_not_gzipped_where_that_is_not_accepted(
 
     assert "content-encoding" not in headers
     assert json.loads(plain)["count"] == 0
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_that_is_not_read_to_its_end_lets_the_store_go(name: str, packed: bool) -> None:
+    let_go = []
+    chunk = [make_event("a", AT)] * 5_000
+
+    def chunks() -> Iterator[list[Event]]:
+        try:
+            for _ in range(1_000):
+                yield chunk
+        finally:
+            let_go.append(True)
+
+    found = FORMATS[name]
+    begun = chunks()
+    parts = found.write(chain([next(begun)], begun), Selection(start=AT, end=AT), found.columns)
+    if packed:
+        parts = gzipped(parts)
+    del begun
+    next(parts)
+    assert not let_go
+    parts.close()  # type: ignore[attr-defined]
+    assert let_go
 
 
 @pytest.mark.parametrize(
