@@ -18,9 +18,10 @@ from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRem
 from rich.progress import Progress as Bar
 
 from routiium_client.cli import options, show
-from routiium_client.cli.lines import Batch, Reader, read_csv, read_jsonl
+from routiium_client.cli.lines import Batch, Reader, read_jsonl
 from routiium_client.cli.progress import Progress
 from routiium_client.cli.service import Failure, explain
+from routiium_client.cli.table import read_csv
 from routiium_client.transport import Answer, Transport, Unreachable
 
 SENDERS = 3

@@ -10,10 +10,11 @@ import typer
 
 from routiium_client.cli.doctor import doctor
 from routiium_client.cli.imports import import_files
-from routiium_client.cli.read import export, stats, tail, top
+from routiium_client.cli.read import export, stats, top
 from routiium_client.cli.replay import replay
 from routiium_client.cli.send import send
 from routiium_client.cli.service import Failure
+from routiium_client.cli.tail import tail
 from routiium_client.cli.version import installed_version
 
 app = typer.Typer(

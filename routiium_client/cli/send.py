@@ -41,55 +41,65 @@ class Traffic:
 
     def _event(self) -> dict[str, Any]:
         pick = self._random
-        shares = [share for _, share in MODELS.values()]
-        model = pick.choices(list(MODELS), shares)[0]
-        backend = MODELS[model][0]
-        embedding = "embedding" in model
-        prompt = int(pick.lognormvariate(6.5, 1.2)) + 1
-        completion = 0 if embedding else int(pick.lognormvariate(5.0, 1.0)) + 1
+        model = pick.choices(list(MODELS), [share for _, share in MODELS.values()])[0]
         status = pick.choices((200, *_FAILURES), (965, 20, 10, 5))[0]
-        failed = status != 200
-        stream = not embedding and pick.random() < 0.6
-        first_byte = pick.lognormvariate(5.8, 0.5)
-        duration = first_byte + (0 if failed else completion * pick.uniform(8, 20))
-        key = min(int(pick.paretovariate(0.8)), _KEYS)
+        prompt = int(pick.lognormvariate(6.5, 1.2)) + 1
+        completion = 0 if _embeds(model) else int(pick.lognormvariate(5.0, 1.0)) + 1
+        stream = not _embeds(model) and pick.random() < 0.6
         event: dict[str, Any] = {
-            "request": {
-                "endpoint": "/v1/embeddings"
-                if embedding
-                else _PATHS.get(backend, _PATHS["openai"]),
-                "model": model,
-                "stream": stream,
-                "size_bytes": prompt * 4,
-                "message_count": None if embedding else pick.randint(1, 30),
-                "user_agent": pick.choice(_AGENTS),
-                "client_ip": f"192.0.2.{pick.randint(1, 254)}",
-            },
-            "response": {
-                "status_code": status,
-                "size_bytes": 250 if failed else completion * 5,
-                "error_message": _FAILURES.get(status),
-            },
-            "performance": {
-                "duration_ms": round(duration, 3),
-                "ttfb_ms": round(first_byte, 3) if stream and not failed else None,
-                "upstream_duration_ms": round(duration * 0.98, 3),
-            },
-            "auth": {
-                "authenticated": True,
-                "api_key_id": f"key_{key:016x}",
-                "api_key_label": f"team-{key}",
-                "auth_method": "bearer",
-            },
-            "routing": {"backend": backend, "upstream_mode": "chat"},
+            "request": self._request(model, prompt, stream),
+            "auth": self._auth(),
+            "routing": {"backend": MODELS[model][0], "upstream_mode": "chat"},
         }
-        if not failed:
+        if status == 200:
+            event["performance"] = self._performance(completion, stream)
+            event["response"] = {"status_code": status, "size_bytes": completion * 5}
             event["token_usage"] = {
                 "prompt_tokens": prompt,
                 "completion_tokens": completion,
                 "cached_tokens": prompt // 2 if pick.random() < 0.3 else 0,
             }
+        else:
+            event["performance"] = self._performance(0, False)
+            error = {"size_bytes": 250, "error_message": _FAILURES[status]}
+            event["response"] = {"status_code": status, **error}
         return event
+
+    def _request(self, model: str, prompt: int, stream: bool) -> dict[str, Any]:
+        pick = self._random
+        path = _PATHS.get(MODELS[model][0], _PATHS["openai"])
+        return {
+            "endpoint": "/v1/embeddings" if _embeds(model) else path,
+            "model": model,
+            "stream": stream,
+            "size_bytes": prompt * 4,
+            "message_count": None if _embeds(model) else pick.randint(1, 30),
+            "user_agent": pick.choice(_AGENTS),
+            "client_ip": f"192.0.2.{pick.randint(1, 254)}",
+        }
+
+    def _performance(self, completion: int, stream: bool) -> dict[str, Any]:
+        first_byte = self._random.lognormvariate(5.8, 0.5)
+        duration = first_byte + completion * self._random.uniform(8, 20)
+        return {
+            "duration_ms": round(duration, 3),
+            "ttfb_ms": round(first_byte, 3) if stream else None,
+            "upstream_duration_ms": round(duration * 0.98, 3),
+        }
+
+    def _auth(self) -> dict[str, Any]:
+        """A few keys send most of it."""
+        key = min(int(self._random.paretovariate(0.8)), _KEYS)
+        return {
+            "authenticated": True,
+            "api_key_id": f"key_{key:016x}",
+            "api_key_label": f"team-{key}",
+            "auth_method": "bearer",
+        }
+
+
+def _embeds(model: str) -> bool:
+    return "embedding" in model
 
 
 def send(

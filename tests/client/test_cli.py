@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import routiium_client.cli.doctor as doctor_module
-from routiium_client.cli.read import Follower
 from routiium_client.cli.service import QUERY, Service
+from routiium_client.cli.tail import Follower
 from tests.client.commands import CommandLine, addresses
 from tests.harness import Pipeline, clean_environment, event, free_port, wait_until
 from tests.query_api.test_dead_letters import bury

@@ -19,7 +19,8 @@ from ingest.native import parse_ndjson
 from query_api.columns import COLUMNS, DEFAULT_COLUMNS
 from query_api.formats import csv_rows
 from routiium_client.cli import imports, lines
-from routiium_client.cli.lines import Place, content_id, read_csv, read_jsonl
+from routiium_client.cli.lines import Place, content_id, read_jsonl
+from routiium_client.cli.table import read_csv
 from shared.events import Event, ReceivedEvent
 from tests.client.commands import CommandLine
 from tests.client.fake_ingest import FakeIngest, Reply, take_all
