@@ -69,7 +69,7 @@ class Poster:
             answer = self._try(body, gave_up)
             if answer is not None and answer.status in (202, 422):
                 return _tally(answer, batch)
-            if answer is not None and answer.status == 413 and len(batch.lines) > 1:
+            if answer is not None and answer.status == 413:
                 return self._halved(batch)
             if answer is not None and answer.status not in (429, 502, 503, 504):
                 raise Failure(f"ingest at {self._url} {explain(answer)}")
@@ -97,6 +97,9 @@ class Poster:
             return None
 
     def _halved(self, batch: Batch) -> Tally:
+        """Post in two what is too large in one; a line that is too large alone is refused."""
+        if len(batch.lines) == 1:
+            return Tally(rejected=1, reasons=[(batch.numbers[0], "is larger than ingest takes")])
         tally = Tally()
         for half in batch.halves():
             tally.add(self.post(half))

@@ -51,12 +51,17 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(args=given)
     except Failure as failure:
-        if "--json" in given:
-            print(json.dumps({"error": {"message": str(failure)}}), file=sys.stderr)
-        else:
-            print(f"error: {failure}", file=sys.stderr)
+        _tell(str(failure), as_json="--json" in given)
         sys.exit(failure.status)
     except BrokenPipeError:
         # Who reads us has seen enough, as `head` does; nothing is left to be flushed.
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        _tell(str(error), as_json="--json" in given)
+        sys.exit(1)
+
+
+def _tell(message: str, *, as_json: bool) -> None:
+    told = json.dumps({"error": {"message": message}}) if as_json else f"error: {message}"
+    print(told, file=sys.stderr)

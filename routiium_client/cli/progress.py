@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
@@ -37,14 +38,17 @@ class Progress:
         return place if edges == self._edges(place.offset) else Place()
 
     def forget(self) -> None:
-        self._kept.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._kept.unlink()
 
     def keep(self, place: Place) -> None:
         kept = {"offset": place.offset, "line": place.line, "edges": self._edges(place.offset)}
-        self._kept.parent.mkdir(parents=True, exist_ok=True)
         written = self._kept.with_suffix(".new")
-        written.write_text(json.dumps(kept))
-        written.replace(self._kept)
+        # Where it can't be kept, the next run begins at the beginning.
+        with suppress(OSError):
+            self._kept.parent.mkdir(parents=True, exist_ok=True)
+            written.write_text(json.dumps(kept))
+            written.replace(self._kept)
 
     def _edges(self, offset: int) -> str:
         """A mark of the file's first bytes and of those before `offset`; reads past no reader."""

@@ -237,6 +237,9 @@ def test_a_refused_export_leaves_an_old_file_alone(cli: CommandLine, folder: Pat
 
     assert cli("export", "-o", str(path), "--columns", "nonsense").status == 1
     assert path.read_text() == "precious"
+    ended = cli("export", "-o", str(folder / "nowhere" / "a.csv"))
+    assert (ended.status, ended.err.count("\n")) == (1, 1)
+    assert "No such file" in ended.err
 
 
 def test_completion_is_there_for_a_shell(pipeline: Pipeline) -> None:

@@ -192,6 +192,36 @@ def test_an_import_waits_for_a_full_queue_and_for_ingest_to_come_back(
     assert len(ingest.posts) == 3
 
 
+def test_a_line_that_is_too_large_alone_is_refused_by_its_number(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(events: list[dict[str, Any]]) -> Reply:
+        large = any(one["id"] == "n-3" for one in events)
+        return (413, {"error": {"message": "too large"}}) if large else take_all(events)
+
+    path = folder / "a.jsonl"
+    big_file(path, 7)
+    with FakeIngest(answer) as ingest:
+        ended = CommandLine(capsys)("import", str(path), "--ingest-url", ingest.url)
+
+    assert ended.status == 1
+    assert "6 taken, 1 refused" in ended.out
+    assert "line 4: is larger than ingest takes" in ended.out
+
+
+def test_progress_that_can_not_be_kept_is_no_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "file"))
+    path = folder / "a.jsonl"
+    big_file(path, 3)
+    with FakeIngest() as ingest:
+        command = ("import", str(path), "--ingest-url", ingest.url, "--json")
+        for _ in range(2):
+            assert CommandLine(capsys).good(*command).json["accepted"] == 3
+
+
 def test_a_limit_of_ingest_is_met_with_smaller_posts(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
