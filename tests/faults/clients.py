@@ -15,6 +15,7 @@ CLIENTS = 8
 CLIENT = ROUND // CLIENTS
 """Numbers a client has in a round."""
 LARGEST_BATCH = 20
+LARGEST_AFTER_OUTAGE = 100
 REPEATED = 0.03
 """The share of acknowledged batches that are sent once more, as by a sender that lost its notes."""
 PATIENCE = 90.0
@@ -43,7 +44,10 @@ class GivenUp(Exception):
 
 
 class Client:
-    """One sender: batches of 1 to 20 events, at a steady rate, each until it is acknowledged."""
+    """One sender: batches of 1 to 20 events, at a steady rate, each until it is acknowledged.
+
+    What has gathered during an outage goes in larger ones.
+    """
 
     def __init__(self, url: str, first: int, rng: random.Random) -> None:
         self._url = f"{url}/analytics/events"
@@ -52,12 +56,14 @@ class Client:
         self._delivered = Delivered()
 
     def run(self, count: int, rate: float) -> Delivered:
-        """Send `count` events, `rate` a second; after an outage as fast as it goes."""
+        """Send `count` events, `rate` a second; after an outage faster."""
         started = time.monotonic()
         sent = 0
         with httpx.Client(timeout=TIMEOUT) as http:
             while sent < count:
-                size = min(self._rng.randint(1, LARGEST_BATCH), count - sent)
+                late = int((time.monotonic() - started) * rate) - sent
+                size = max(self._rng.randint(1, LARGEST_BATCH), min(late, LARGEST_AFTER_OUTAGE))
+                size = min(size, count - sent)
                 batch = range(self._next, self._next + size)
                 self._next += size
                 sent += size
