@@ -8,6 +8,7 @@ import socket
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import zstandard
@@ -16,15 +17,30 @@ from hypothesis import strategies as st
 from tests.ingest import test_fuzz as bodies
 
 TIMEOUT = 20.0
-INGEST_PATHS = ["/analytics/events", "/healthz/live", "/healthz/ready", "/metrics"]
+INGEST_PATHS = [
+    *("/analytics/events", "/sources/litellm", "/v1/traces"),
+    *("/healthz/live", "/healthz/ready", "/metrics", "/openapi.json", "/docs"),
+]
 QUERY_PATHS = [
     *(f"/analytics/{name}" for name in ("stats", "events", "aggregate", "export", "timeseries")),
+    *("/analytics/top", "/static/main.js", "/static/x", "/docs"),
     *(f"/analytics/{name}" for name in ("pipeline", "dead-letters", "dead-letters/replay")),
     *("/analytics/clear", "/healthz/live", "/healthz/ready", "/metrics", "/openapi.json", "/"),
 ]
 PARAMETERS = [
     *("start", "end", "limit", "order", "cursor", "format", "columns", "interval", "group_by"),
-    *("tz", "model", "endpoint", "backend", "api_key_id", "status_code", "success"),
+    *(
+        "tz",
+        "by",
+        "sort",
+        "metric",
+        "model",
+        "endpoint",
+        "backend",
+        "api_key_id",
+        "status_code",
+        "success",
+    ),
     *("upstream_mode", "stream", "x", "", "start[]", "__proto__"),
 ]
 VALUES = [
@@ -66,7 +82,13 @@ METHODS = [
 ODD_METHODS = ["get", "CONNECT", "PROPFIND", "X" * 300, "GE T", "G\xffT", ""]
 TYPES = [
     *("application/json", "application/x-ndjson", "application/jsonl", "application/msgpack"),
-    *("application/x-msgpack", "application/json; charset=utf-16", "APPLICATION/JSON ;", "json"),
+    *(
+        "application/x-protobuf",
+        "application/x-msgpack",
+        "application/json; charset=utf-16",
+        "APPLICATION/JSON ;",
+        "json",
+    ),
     *("text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "/"),
 ]
 HEADERS = [
@@ -168,12 +190,27 @@ def targets(draw: st.DrawFn, paths: list[str]) -> bytes:
     return f"{path}?{query}".encode() if pairs else path.encode()
 
 
+LITELLM = ["model", "id", "startTime", "endTime", "response_cost", "usage", "metadata", "status"]
+SPAN = ["traceId", "spanId", "name", "startTimeUnixNano", "endTimeUnixNano", "attributes", "status"]
+
+
+def _records(names: list[str]) -> st.SearchStrategy[list[dict[str, Any]]]:
+    """Objects of some format's own fields, with anything in them."""
+    return st.lists(st.dictionaries(st.sampled_from(names), bodies.values), max_size=2)
+
+
+def _traces(spans: list[dict[str, Any]]) -> bytes:
+    return bodies.json_text({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]})
+
+
 contents = (
     st.lists(bodies.events, max_size=3).map(bodies.json_text)
     | st.lists(bodies.plausible, max_size=3).map(bodies.json_text)
     | st.lists(bodies.plausible, max_size=3).map(bodies.msgpack_bytes)
     | st.lists(bodies.json_pieces, max_size=10).map(b"".join)
     | st.lists(bodies.msgpack_pieces, max_size=8).map(b"".join)
+    | _records(LITELLM).map(bodies.json_text)
+    | _records(SPAN).map(_traces)
     | st.binary(max_size=60)
 )
 
