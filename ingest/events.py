@@ -14,7 +14,7 @@ from ingest.body import read_body
 from ingest.committer import GroupCommitter
 from ingest.docs import operation_of_source
 from ingest.metrics import IngestMetrics
-from ingest.source import Malformed, Parser, Source
+from ingest.source import Malformed, Parser, Source, TooManyEvents
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -100,10 +100,12 @@ class EventsResource:
         until the broker has answered they cost as much again.
         """
         try:
-            received = parse(body)
+            received = parse(body, self._limits.events)
         except Malformed as error:
             message = f"the body is {error}"
             raise ApiError(falcon.HTTP_400, "invalid_request", message) from None
+        except TooManyEvents as error:
+            raise _too_many(error.count, self._limits.events) from None
         if len(received) > self._limits.events:
             raise _too_many(len(received), self._limits.events)
         admission = self._gate.admit(received)

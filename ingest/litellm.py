@@ -25,7 +25,7 @@ from shared.events import MAX_ID, ReceivedEvent
 from ingest.admission import Rejection
 from ingest.plain import receive
 from ingest.replies import Replies
-from ingest.source import Malformed, Received, Source
+from ingest.source import NO_LIMIT, Malformed, Received, Source, require_few
 
 
 class _ToolCall(msgspec.Struct):
@@ -100,15 +100,18 @@ _ENDPOINTS = {
 """Call type, without what says that it was asynchronous, to path and mode."""
 
 
-def parse(body: bytes) -> Received:
+def parse(body: bytes, limit: int = NO_LIMIT) -> Received:
     """The events of a post; nulls are left out. Raises Malformed."""
     if not body.strip():
         raise Malformed("empty")
     try:
         payloads = _decode(body)
     except _NOT_THE_FORMAT:
-        payloads = [_mend(index, value) for index, value in enumerate(_read_patiently(body))]
+        values = _read_patiently(body)
+        require_few(values, limit)
+        payloads = [_mend(index, value) for index, value in enumerate(values)]
     present = [payload for payload in payloads if payload is not None]
+    require_few(present, limit)
     return [_receive(index, payload) for index, payload in enumerate(present)]
 
 

@@ -15,7 +15,7 @@ from shared.openapi import reference
 
 from ingest.admission import Rejection
 from ingest.plain import receive
-from ingest.source import Malformed, Received, Source
+from ingest.source import NO_LIMIT, Malformed, Received, Source, require_few
 
 
 class _Envelope(msgspec.Struct):
@@ -44,14 +44,14 @@ _NUL = b"\\u0000"
 _LONGEST_INTEGER = 19
 
 
-def parse_json(body: bytes) -> Received:
+def parse_json(body: bytes, limit: int = NO_LIMIT) -> Received:
     """One event, an array of events, or `{"events": […]}`. Raises Malformed."""
     if not _holds_nul(body):
         try:
             return _parse_json_typed(body)
         except _NOT_THE_FORMAT:
             pass
-    return _parse_json_patiently(body.removeprefix(_BYTE_ORDER_MARK))
+    return _parse_json_patiently(body.removeprefix(_BYTE_ORDER_MARK), limit)
 
 
 def _holds_nul(body: bytes) -> bool:
@@ -72,15 +72,15 @@ def _parse_json_typed(body: bytes) -> list[ReceivedEvent]:
     return envelope.events if envelope.request is msgspec.UNSET else [_json_event.decode(body)]
 
 
-def _parse_json_patiently(body: bytes) -> Received:
+def _parse_json_patiently(body: bytes, limit: int) -> Received:
     try:
         if body.lstrip()[:1] == b"[":
-            return _each_json(_json_raw_list.decode(body))
+            return _each_json(_json_raw_list.decode(body), limit)
         if events := _enveloped(body):
-            return _each_json(_json_raw_list.decode(events))
+            return _each_json(_json_raw_list.decode(events), limit)
     except _NOT_THE_FORMAT:
         pass
-    return _each_plain(_read_json(body))
+    return _each_plain(_read_json(body), limit)
 
 
 def _enveloped(body: bytes) -> msgspec.Raw | None:
@@ -88,7 +88,8 @@ def _enveloped(body: bytes) -> msgspec.Raw | None:
     return members.get("events") if "request" not in members else None
 
 
-def _each_json(raws: list[msgspec.Raw]) -> list[ReceivedEvent | Rejection]:
+def _each_json(raws: list[msgspec.Raw], limit: int) -> list[ReceivedEvent | Rejection]:
+    require_few(raws, limit)
     return [_one_json(index, bytes(raw)) for index, raw in enumerate(raws)]
 
 
@@ -123,12 +124,13 @@ def _read_integer(digits: str) -> float:
     return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
 
 
-def _each_plain(value: Any) -> Received:
+def _each_plain(value: Any, limit: int) -> Received:
     if isinstance(value, dict) and "request" not in value and "events" in value:
         value = value["events"]
         if not isinstance(value, list):
             return _refused("events: is not an array")
     events = value if isinstance(value, list) else [value]
+    require_few(events, limit)
     return [receive(index, event) for index, event in enumerate(events)]
 
 
@@ -136,9 +138,10 @@ def _refused(why: str) -> list[ReceivedEvent | Rejection]:
     return [Rejection(0, None, why)]
 
 
-def parse_ndjson(body: bytes) -> Received:
+def parse_ndjson(body: bytes, limit: int = NO_LIMIT) -> Received:
     """One event a line; blank lines are skipped and not counted."""
     lines = [line for line in body.removeprefix(_BYTE_ORDER_MARK).split(b"\n") if line.strip()]
+    require_few(lines, limit)
     if not _holds_nul(body):
         try:
             events = _json_event.decode_lines(body)
@@ -151,17 +154,17 @@ def parse_ndjson(body: bytes) -> Received:
     return [_one_json(index, line) for index, line in enumerate(lines)]
 
 
-def parse_msgpack(body: bytes) -> Received:
+def parse_msgpack(body: bytes, limit: int = NO_LIMIT) -> Received:
     """One event or an array of events. Raises Malformed."""
     try:
         if _is_msgpack_array(body):
-            return _parse_msgpack_array(body)
+            return _parse_msgpack_array(body, limit)
         return [receive(0, _msgpack_any.decode(body))]
     except _NOT_THE_FORMAT as error:
         raise Malformed(_malformed("msgpack", error)) from None
 
 
-def _parse_msgpack_array(body: bytes) -> Received:
+def _parse_msgpack_array(body: bytes, limit: int) -> Received:
     try:
         events = _msgpack_list.decode(body)
         if _NUL not in _json_encoder.encode(events):
@@ -169,6 +172,7 @@ def _parse_msgpack_array(body: bytes) -> Received:
     except _NOT_THE_FORMAT:
         pass
     raws = _msgpack_raw_list.decode(body)
+    require_few(raws, limit)
     return [_one_msgpack(index, bytes(raw)) for index, raw in enumerate(raws)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import falcon
@@ -27,10 +28,12 @@ from ingest.admission import Rejection
 from ingest.genai import WANTED, Span, event_of
 from ingest.plain import receive
 from ingest.replies import Replies
-from ingest.source import Malformed, Received, Source
+from ingest.source import NO_LIMIT, Malformed, Received, Source, require_few
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
+SPANS_AN_EVENT = 10
+"""Spans of any kind that a request may hold for each event that it may."""
 
 _ERROR_STATUS = 2
 _EXCEPTION_TYPE = "exception.type"
@@ -85,19 +88,16 @@ _any_value = msgspec.json.Decoder(_AnyValue)
 _NOT_THE_FORMAT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def parse_protobuf(body: bytes) -> Received:
+def parse_protobuf(body: bytes, limit: int = NO_LIMIT) -> Received:
     """The model calls among the spans. Raises Malformed."""
     try:
         request = ExportTraceServiceRequest.FromString(body)
     except DecodeError:
         raise Malformed("not a valid protobuf ExportTraceServiceRequest") from None
-    spans = (
-        _from_protobuf(span)
-        for resource in request.resource_spans
-        for scope in resource.scope_spans
-        for span in scope.spans
-    )
-    return list(_received(spans))
+    scopes = [scope for resource in request.resource_spans for scope in resource.scope_spans]
+    spans = [span for scope in scopes for span in scope.spans]
+    require_few(spans, limit * SPANS_AN_EVENT)
+    return _few(_received(map(_from_protobuf, spans)), limit)
 
 
 def _from_protobuf(span: trace_pb2.Span) -> Span:
@@ -124,19 +124,16 @@ def _read(attributes: Any, wanted: Any) -> dict[str, Any]:
     return found
 
 
-def parse_json(body: bytes) -> Received:
+def parse_json(body: bytes, limit: int = NO_LIMIT) -> Received:
     """The model calls among the spans. Raises Malformed."""
     try:
         request = _request.decode(body)
     except _NOT_THE_FORMAT as error:
         raise Malformed(f"not valid OTLP/JSON: {error}") from None
-    spans = (
-        _from_json(raw)
-        for resource in request.resource_spans
-        for scope in resource.scope_spans
-        for raw in scope.spans
-    )
-    return list(_received(spans))
+    scopes = [scope for resource in request.resource_spans for scope in resource.scope_spans]
+    raws = [raw for scope in scopes for raw in scope.spans]
+    require_few(raws, limit * SPANS_AN_EVENT)
+    return _few(_received(map(_from_json, raws)), limit)
 
 
 def _from_json(raw: msgspec.Raw) -> Span | None:
@@ -189,6 +186,13 @@ def _received(spans: Iterator[Span | None]) -> Iterator[ReceivedEvent | Rejectio
         elif (event := event_of(span)) is not None:
             problem = _problem(span)
             yield Rejection(index, None, problem) if problem else receive(index, _finite(event))
+
+
+def _few(received: Iterator[ReceivedEvent | Rejection], limit: int) -> Received:
+    """All of them; TooManyEvents as soon as they are too many, with those counted until then."""
+    taken = list(islice(received, limit + 1))
+    require_few(taken, limit)
+    return taken
 
 
 def _problem(span: Span) -> str | None:

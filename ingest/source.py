@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 
 from shared.events import ReceivedEvent
@@ -13,11 +13,31 @@ from ingest.admission import Rejection
 from ingest.replies import Replies
 
 Received = list[ReceivedEvent] | list[ReceivedEvent | Rejection]
-Parser = Callable[[bytes], Received]
+Parser = Callable[[bytes, int], Received]
+"""A body, and how many events it may hold, to its events. Raises Malformed and TooManyEvents."""
+NO_LIMIT = 1_000_000_000
 
 
 class Malformed(Exception):
     """The body as a whole is not of the format that its Content-Type names."""
+
+
+class TooManyEvents(Exception):
+    """The body holds `count` events, which is over the limit."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} events")
+        self.count = count
+
+
+def require_few(events: Sized, limit: int) -> None:
+    """Raise TooManyEvents over the limit.
+
+    To be asked before events are looked at one by one: so many bad ones would take all of the
+    service's time.
+    """
+    if len(events) > limit:
+        raise TooManyEvents(len(events))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

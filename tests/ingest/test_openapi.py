@@ -45,7 +45,14 @@ def test_each_content_type_of_a_source_is_described(pipeline: Pipeline) -> None:
 
 def test_a_source_without_a_description_of_its_body_is_an_error() -> None:
     with pytest.raises(ValueError, match="/x: each content type needs"):
-        Source(name="x", path="/x", summary="", about="", parsers={"text/x": lambda _: []}, body={})
+        Source(
+            name="x",
+            path="/x",
+            summary="",
+            about="",
+            parsers={"text/x": lambda body, limit: []},
+            body={},
+        )
 
 
 def test_the_schema_of_an_event_is_as_patient_as_ingest_is(pipeline: Pipeline) -> None:

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from ingest.admission import Rejection
 from ingest.otlp import OTLP
-from ingest.source import Malformed
+from ingest.source import NO_LIMIT, Malformed
 from shared.events import ReceivedCost, ReceivedEvent, ReceivedTokenUsage
 from tests.harness import Pipeline
 from tests.ingest.otlp_spans import (
@@ -34,7 +34,7 @@ Receive = Callable[[Sequence[Sent]], list[Any]]
 def receive(request: pytest.FixtureRequest) -> Receive:
     """Spans to what the source makes of them, in each encoding."""
     encode = dict(ENCODINGS)[request.param]
-    return lambda spans: list(OTLP.parsers[request.param](encode(spans)))
+    return lambda spans: list(OTLP.parsers[request.param](encode(spans), NO_LIMIT))
 
 
 def one(receive: Receive, span: Sent) -> ReceivedEvent:
@@ -261,7 +261,7 @@ def test_a_span_of_another_shape_costs_itself_in_json() -> None:
     spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"]
     spans[0]["startTimeUnixNano"] = "yesterday"
     spans.append("no span")
-    bad, good, odd = OTLP.parsers[JSON](json.dumps(body).encode())
+    bad, good, odd = OTLP.parsers[JSON](json.dumps(body).encode(), NO_LIMIT)
 
     assert isinstance(good, ReceivedEvent)
     assert isinstance(bad, Rejection)
@@ -274,7 +274,7 @@ def test_a_span_of_another_shape_costs_itself_in_json() -> None:
 )
 def test_what_is_no_request_is_refused_as_a_whole(content_type: str, body: bytes) -> None:
     with pytest.raises(Malformed):
-        OTLP.parsers[content_type](body)
+        OTLP.parsers[content_type](body, NO_LIMIT)
 
 
 @pytest.fixture(scope="module")
