@@ -5,7 +5,7 @@ import { saveCsv } from "./download.js";
 import { compact, count, duration, money, share } from "./format.js";
 import { hasFilter, NAMES, toggleFilter, view } from "./view.js";
 
-export const DIMENSIONS = ["model", "endpoint", "backend", "api_key_id"];
+export const DIMENSIONS = ["model", "api_key_id", "endpoint", "backend"];
 const TITLES = { model: "Models", endpoint: "Endpoints", backend: "Backends", api_key_id: "Keys" };
 const ABSENT = { model: "no model", api_key_id: "no key" };
 const SIZES = {
@@ -44,12 +44,16 @@ function panel(by) {
 
 const waiting = () => h("p", { class: "empty" }, "Loading…");
 
-/** Keys are ids; where events gave them a label, it is shown. */
+/** Keys are ids; where their events gave them a label, it is shown. */
 export function learnLabels(events) {
   for (const { auth } of events) {
-    if (auth.api_key_id && auth.api_key_label) labels.set(auth.api_key_id, auth.api_key_label);
+    if (auth.api_key_id) labels.set(auth.api_key_id, auth.api_key_label ?? labels.get(auth.api_key_id));
   }
 }
+
+/** Keys of which no event has been seen yet. */
+export const unseenKeys = ({ groups }) =>
+  groups.map(({ value }) => value).filter((value) => value !== null && !labels.has(value));
 
 export const labelOf = (by, value) => (by === "api_key_id" && labels.get(value)) || String(value);
 

@@ -1,7 +1,7 @@
 // Everything that a view needs, asked for at once; each answer is handed on as it comes.
 
 import { get } from "./api.js";
-import { DIMENSIONS } from "./breakdowns.js";
+import { DIMENSIONS, unseenKeys } from "./breakdowns.js";
 import { PAGE } from "./events.js";
 import { pairs, resolve, view } from "./view.js";
 import { ZONE } from "./format.js";
@@ -60,6 +60,12 @@ export async function loadView({ whole, signal, arrive, fail }) {
     if (answers.pipeline?.dead_letters) await ask("letters", "dead-letters", [["limit", LETTERS]]);
     else if (!signal.aborted) arrive("letters", null, period);
   };
+  // Rankings know keys by their ids: a few of their events tell what people call them.
+  const labels = async () => {
+    const unseen = answers["top:api_key_id"] ? unseenKeys(answers["top:api_key_id"]) : [];
+    const query = [...range, ...unseen.map((key) => ["api_key_id", key]), ["limit", PAGE]];
+    if (unseen.length) await ask("labels", "events", query);
+  };
   const before = () => {
     const length = period.end - period.start + 1;
     const earlier = [["start", Math.max(0, period.start - length)], ["end", period.start - 1]];
@@ -73,5 +79,6 @@ export async function loadView({ whole, signal, arrive, fail }) {
     queue(),
     ...(whole ? [ask("stats", "stats", []), before()] : []),
   ]);
+  if (whole && !signal.aborted) await labels();
   return Object.values(answers).every((answer) => answer !== null);
 }

@@ -23,7 +23,7 @@ let live = true;
 let loading = null;
 let timer = 0;
 let wholeAt = 0;
-let last = { stats: null, before: null, aggregate: null, events: null };
+let last = { stats: null, before: null, aggregate: null, events: null, keys: null };
 
 const shows = {
   aggregate: (answer, period) => {
@@ -48,10 +48,20 @@ const shows = {
     if (last.events && !last.events.count) showEvents(last.events, answer);
     showStore(answer);
   },
+  labels: ({ events }) => {
+    learnLabels(events);
+    showBreakdown("api_key_id", last.keys);
+    showView();
+  },
   pipeline: showPipeline,
   letters: showLetters,
 };
-for (const by of DIMENSIONS) shows[`top:${by}`] = (answer) => showBreakdown(by, answer);
+for (const by of DIMENSIONS) {
+  shows[`top:${by}`] = (answer) => {
+    if (by === "api_key_id") last.keys = answer;
+    showBreakdown(by, answer);
+  };
+}
 
 const fails = { aggregate: failTrends, series: failTrends, byModel: failCosts, events: failEvents,
   pipeline: failPipeline };

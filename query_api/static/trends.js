@@ -47,7 +47,7 @@ export function showTrends(series, aggregate) {
   charts.latency.update({ buckets, caption, series: ["p50", "p95", "p99"].map((name) =>
     one(name, `tone-${name}`, series.points.map((p) => p.latency_ms[name]), aggregate.latency_ms[name])) });
   const { total_input_tokens: input, total_cached_tokens: cached } = aggregate;
-  const cachedPart = cached && input ? ` · ${share(cached / input)} of input cached` : "";
+  const cachedPart = cached && input ? ` · ${share(cached / input)} cached` : "";
   charts.tokens.update({ buckets, caption: caption + cachedPart, series: [
     one("Input", "tone-5", values("input_tokens"), input),
     one("Output", "tone-4", values("output_tokens"), aggregate.total_output_tokens),

@@ -16,7 +16,7 @@ from tests.harness import Pipeline
 
 pytestmark = pytest.mark.long
 
-TOO_WIDE = """[...document.querySelectorAll("main *, header *")]
+TOO_WIDE = """[...document.querySelectorAll("body *")]
     .filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll, svg"))
     .map((e) => e.tagName + e.className + e.id)"""
 

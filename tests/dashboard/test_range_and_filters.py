@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.dashboard.driving import ZONE, Dashboard, assert_figures
+from tests.dashboard.traffic import KEYS
 from tests.harness import Pipeline
 
 pytestmark = pytest.mark.long
@@ -131,6 +132,12 @@ def test_an_address_holds_a_view_that_can_be_shared(
         assert other.figure("requests") == dashboard.figure("requests")
         assert other.texts(".chip-value") == ["anthropic"]
         assert other.page.is_checked("#sorts input[value=cost]")
+
+
+def test_keys_go_by_their_labels(dashboard: Dashboard) -> None:
+    shown = dashboard.texts("#top-api_key_id .pick")
+    assert shown
+    assert set(shown) <= set(KEYS)
 
 
 @pytest.mark.parametrize("sort", ["requests", "cost", "tokens", "errors", "p95"])

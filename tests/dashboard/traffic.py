@@ -67,9 +67,8 @@ def traffic(now: int, *, days: int = 30, a_day: int = 6_000, seed: int = 4) -> I
             if chance.random() < _load(moment):
                 times.append(moment)
     for number, moment in enumerate(sorted(times)):
-        yield _event(
-            number, moment, moment > now - 7.5 * HOUR and moment < now - 6.6 * HOUR, chance
-        )
+        incident = 4.1 * HOUR < now - moment < 5.2 * HOUR
+        yield _event(number, moment, incident, chance)
 
 
 def _load(moment: int) -> float:
@@ -130,7 +129,7 @@ def _event(number: int, moment: int, incident: bool, chance: random.Random) -> d
 
 
 def _status(failing: bool, chance: random.Random) -> int:
-    if failing and chance.random() < 0.6:
+    if failing and chance.random() < 0.75:
         return 529
     return chance.choices((200, 429, 400, 500), (98.6, 0.7, 0.4, 0.3))[0]
 
