@@ -26,7 +26,7 @@ class Plan:
 
     seed: int
     rounds: int = 30
-    seconds: float = 4.0
+    seconds: float = 6.0
     rate: float = 1_200.0
     faults: int = 3
     """Faults in a round."""
