@@ -12,9 +12,7 @@ import gzip
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgpack
 import pytest
@@ -25,6 +23,7 @@ from tests.ingest.litellm_payloads import failure, payload
 from tests.ingest.otlp_spans import CHAT
 from tests.ingest.otlp_spans import ENCODINGS as OTLP_ENCODINGS
 from tests.ingest.otlp_spans import Sent as Span
+from tests.places import files_in, memory_of
 
 CANARY = "cAnArY7f3a91c2"
 WITNESS = "witness-agent/1.0"
@@ -261,27 +260,6 @@ def send_everything(pipeline: Pipeline) -> tuple[int, str]:
         answer = pipeline.http.post(pipeline.ingest_url + target, content=HALF)
         answers.append(f"{answer.status_code} {answer.headers} {answer.text}")
     return taken, "\n".join(answers)
-
-
-def memory_of(pipeline: Pipeline) -> bytes:
-    """Every key of the broker with all that it holds."""
-    with closing(pipeline.redis()) as client:
-        readers: dict[str, Callable[[str], Any]] = {
-            "string": client.get,
-            "hash": client.hgetall,
-            "list": lambda key: client.lrange(key, 0, -1),
-            "set": client.smembers,
-            "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
-            "stream": client.xrange,
-        }
-        names = [key.decode() for key in cast("list[bytes]", client.keys("*"))]
-        kinds = [cast("bytes", client.type(name)).decode() for name in names]
-        held = [(name, readers[kind](name)) for name, kind in zip(names, kinds, strict=True)]
-    return repr(held).encode()
-
-
-def files_in(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
 @pytest.fixture(scope="module")
