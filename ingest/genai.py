@@ -8,8 +8,10 @@ Sources: opentelemetry.io/docs/specs/semconv/gen-ai, openinference's semantic_co
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+import msgspec
 from routiium_client.usage import token_usage
 
 Attributes = Mapping[str, Any]
@@ -37,6 +39,7 @@ _TRACELOOP_KIND = "traceloop.span.kind"
 _API_TYPE = "openai.api.type"
 _REQUEST_TYPE = "llm.request.type"
 _ERROR = "error.type"
+_PARAMETERS = "llm.invocation_parameters"
 
 _MODEL = (
     "gen_ai.request.model",
@@ -79,12 +82,25 @@ _COST_OUT = ("llm.cost.completion",)
 
 WANTED = frozenset(
     [
-        *(_OPERATION, _KIND, _TRACELOOP_KIND, _API_TYPE, _REQUEST_TYPE, _ERROR),
+        *(_OPERATION, _KIND, _TRACELOOP_KIND, _API_TYPE, _REQUEST_TYPE, _ERROR, _PARAMETERS),
         *(*_MODEL, *_PROVIDER, *_STREAM, *_FIRST_CHUNK, *_STATUS, *_USER_AGENT, *_CLIENT),
         *(*_INPUT, *_OUTPUT, *_CACHED, *_CACHE_WRITE, *_REASONING, *_COST, *_COST_IN, *_COST_OUT),
     ]
 )
 """The attributes that are read; all others stay undecoded."""
+
+_ERRORS = {
+    "BadRequestError": 400,
+    "AuthenticationError": 401,
+    "PermissionDeniedError": 403,
+    "NotFoundError": 404,
+    "ConflictError": 409,
+    "UnprocessableEntityError": 422,
+    "RateLimitError": 429,
+    "APITimeoutError": 504,
+    "timeout": 504,
+}
+"""Exceptions of the `openai` and `anthropic` clients to the status that they stand for."""
 
 _CALLS = {
     "chat": ("/v1/chat/completions", "chat"),
@@ -108,13 +124,14 @@ def event_of(span: Span) -> dict[str, Any] | None:
         return None
     endpoint, mode = call
     first_chunk = _number(attributes, _FIRST_CHUNK)
+    asked = _parameters(attributes)
     return {
         "id": f"{span.trace_id}-{span.span_id}",
         "timestamp": span.start,
         "request": {
             "endpoint": endpoint,
-            "model": _text(attributes, _MODEL),
-            "stream": _first(attributes, _STREAM) is True or first_chunk is not None,
+            "model": _text(attributes, _MODEL) or asked.model,
+            "stream": True in (_first(attributes, _STREAM), asked.stream, first_chunk is not None),
             "user_agent": _text(attributes, _USER_AGENT),
             "client_ip": _text(attributes, _CLIENT),
         },
@@ -150,6 +167,24 @@ def _call_of(attributes: Attributes) -> tuple[str, str] | None:
     return _CALLS.get(name if isinstance(name, str) else "chat", _CALLS["chat"])
 
 
+class _Parameters(msgspec.Struct):
+    """OpenInference's parameters of a call, JSON in text. The rest of them is skipped."""
+
+    model: str | None = None
+    stream: bool | None = None
+
+
+_read_parameters = msgspec.json.Decoder(_Parameters)
+
+
+def _parameters(attributes: Attributes) -> _Parameters:
+    text = attributes.get(_PARAMETERS)
+    if isinstance(text, str):
+        with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+            return _read_parameters.decode(text)
+    return _Parameters()
+
+
 def _first(attributes: Attributes, names: tuple[str, ...]) -> Any:
     return next((attributes[name] for name in names if name in attributes), None)
 
@@ -170,18 +205,18 @@ def _response(span: Span) -> dict[str, Any]:
     given = span.attributes.get(_ERROR)
     if not span.failed and given is None:
         return {"status_code": 200}
-    kind = given if isinstance(given, str) and given else span.exception
-    told = _number(span.attributes, _STATUS) or (kind if kind and kind.isdecimal() else None)
-    return {
-        "status_code": _error_status(told),
-        "success": False,
-        "error_message": kind or "error",
-    }
+    kind = (given if isinstance(given, str) and given else span.exception) or "error"
+    status = _number(span.attributes, _STATUS)
+    if status is None or not 400 <= status <= 599:
+        status = _status_of(kind)
+    return {"status_code": int(status), "success": False, "error_message": kind}
 
 
-def _error_status(told: Any) -> int:
-    status = int(told) if told is not None and len(str(told)) <= 5 else 0
-    return status if 400 <= status <= 599 else 500
+def _status_of(kind: str) -> int:
+    """What an error's type says of the status: it is one, or an exception of a known client."""
+    if len(kind) == 3 and kind[0] in "45" and kind.isascii() and kind.isdecimal():
+        return int(kind)
+    return _ERRORS.get(kind.rpartition(".")[2], 500)
 
 
 def _usage(attributes: Attributes) -> dict[str, int] | None:

@@ -134,6 +134,24 @@ def test_openinferences_details_and_costs_are_read(receive: Receive) -> None:
     assert event.cost == ReceivedCost(0.25, 0.5, None, 0.75)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "model", "stream"),
+    [
+        ('{"model": "gpt-4o", "stream": true, "stop": ["secret"]}', "gpt-4o", True),
+        ('{"temperature": 1}', None, False),
+        ("not json", None, False),
+        ('{"model": 5}', None, False),
+    ],
+)
+def test_a_call_that_failed_has_its_model_from_openinferences_parameters(
+    receive: Receive, parameters: str, model: str | None, stream: bool
+) -> None:
+    attributes = {"openinference.span.kind": "LLM", "llm.invocation_parameters": parameters}
+    event = one(receive, Sent(attributes=attributes, failed=True))
+
+    assert (event.request.model, event.request.stream) == (model, stream)
+
+
 def test_cached_tokens_that_were_left_out_of_the_input_are_added(receive: Receive) -> None:
     cached = {
         "gen_ai.usage.cache_read_input_tokens": 600,
@@ -199,8 +217,14 @@ def test_an_agents_calls_are_counted_once(receive: Receive) -> None:
     ("span", "status", "message"),
     [
         (Sent(failed=True, message="secret"), 500, "error"),
-        (Sent(attributes={**CHAT, "error.type": "RateLimitError"}), 500, "RateLimitError"),
+        (Sent(attributes={**CHAT, "error.type": "RateLimitError"}), 429, "RateLimitError"),
         (Sent(failed=True, attributes={**CHAT, "error.type": "429"}), 429, "429"),
+        (
+            Sent(attributes={**CHAT, "error.type": "openai.NotFoundError"}),
+            404,
+            "openai.NotFoundError",
+        ),
+        (Sent(attributes={**CHAT, "error.type": "²²²"}), 500, "²²²"),
         (
             Sent(attributes={**CHAT, "error.type": "e", "http.response.status_code": 503}),
             503,
@@ -212,7 +236,7 @@ def test_an_agents_calls_are_counted_once(receive: Receive) -> None:
                 failed=True,
                 events=[{"exception.type": "BadRequestError", "exception.message": "secret"}],
             ),
-            500,
+            400,
             "BadRequestError",
         ),
     ],
