@@ -69,7 +69,7 @@ def _tell_how_events_are_taken(schemas: dict[str, Any]) -> None:
                 for field, inner in schema["properties"].items()
             }
     properties = schemas["ReceivedEvent"]["properties"]
-    text = {"type": "string", "minLength": 1, "maxLength": MAX_ID}
+    text = {"type": "string", "minLength": 1, "maxLength": MAX_ID, "format": "printable"}
     properties["id"] = {"anyOf": [text, {"type": "null"}]}
     properties["id"]["description"] = "Printable characters; a UUIDv7 where it is left out."
     properties["timestamp"] = {

@@ -20,7 +20,7 @@ from typing import Any
 import falcon
 import msgspec
 from routiium_client.usage import token_usage
-from shared.events import MAX_ID, ReceivedEvent
+from shared.events import MAX_ID, MIN_TIMESTAMP, ReceivedEvent
 
 from ingest.admission import Rejection
 from ingest.plain import receive
@@ -326,7 +326,15 @@ def _cost(payload: _Payload) -> dict[str, Any] | None:
     }
 
 
-_PAYLOAD = {"type": "object", "required": ["id", "startTime"], "description": "A LiteLLM payload"}
+_PAYLOAD = {
+    "type": "object",
+    "required": ["id", "startTime"],
+    "properties": {
+        "id": {"type": "string"},
+        "startTime": {"type": "number", "minimum": MIN_TIMESTAMP},
+    },
+    "description": "A LiteLLM payload; `startTime` is Unix seconds",
+}
 
 LITELLM = Source(
     name="litellm",

@@ -7,11 +7,12 @@ load nothing from another host, run nothing inline and send nothing elsewhere.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
 import falcon
-from shared.openapi import TEXT, Answer, Operation, describe
+from shared.openapi import TEXT, Answer, Operation, describe, error
 
 PAGE = "index.html"
 _TYPES = {
@@ -65,10 +66,9 @@ def _asset(name: str, body: bytes) -> Asset:
     return Asset(_TYPES[name.rpartition(".")[2]], body, digest)
 
 
-def _operation(summary: str, media: str) -> Operation:
-    return Operation(
-        summary=summary, answers={200: Answer(about="The file", content={media: TEXT})}
-    )
+def _operation(summary: str, media: str, errors: Mapping[int, Answer] | None = None) -> Operation:
+    found = Answer(about="The file", content={media: TEXT})
+    return Operation(summary=summary, answers={200: found, **(errors or {})})
 
 
 class PageResource:
@@ -90,7 +90,7 @@ class FileResource:
     def __init__(self, assets: dict[str, Asset]) -> None:
         self._assets = assets
 
-    @describe(_operation("A file of the dashboard", "*/*"))
+    @describe(_operation("A file of the dashboard", "*/*", {404: error("No such file")}))
     def on_get(self, request: falcon.Request, response: falcon.Response, name: str) -> None:
         if name not in self._assets:
             raise falcon.HTTPNotFound

@@ -18,7 +18,8 @@ from query_api.params import Params
 
 MAX_BODY_BYTES = 1024 * 1024
 
-_LETTER_ID = r"^[0-9]{1,20}-[0-9]{1,20}\Z"
+# Redis takes 64 bits for each half: 19 digits always fit.
+_LETTER_ID = r"^[0-9]{1,19}-[0-9]{1,19}\Z"
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ CURSOR: Parameter[str | None] = Parameter(
     name="cursor",
     parse=_letter_id,
     default=None,
-    schema={"type": "string", "pattern": "^[0-9]{1,20}-[0-9]{1,20}$"},
+    schema={"type": "string", "pattern": "^[0-9]{1,19}-[0-9]{1,19}$"},
     about="`next_cursor` of the page before.",
 )
 

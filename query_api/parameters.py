@@ -171,7 +171,7 @@ def _moment(name: str, about: str) -> Parameter[int | None]:
 START = _moment("start", "First second of the range")
 END = _moment("end", "Last second of the range, now where it is left out")
 
-_BOOLEAN: Mapping[str, Any] = {"enum": ["true", "false", "1", "0"]}
+_BOOLEAN: Mapping[str, Any] = {"type": "boolean"}
 _STATUS: Mapping[str, Any] = {"type": "integer", "minimum": MIN_STATUS, "maximum": MAX_STATUS}
 _READERS: dict[Dimension, tuple[Callable[[str], DimensionValue], Mapping[str, Any]]] = {
     "status_code": (_status, _STATUS),

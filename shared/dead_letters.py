@@ -14,7 +14,7 @@ import redis
 
 from shared import stream_scripts as scripts
 from shared.broker import asked
-from shared.entries import QueuedBatch
+from shared.entries import QueuedBatch, entry_order
 from shared.events import Event
 from shared.stream import BACKLOG, DEAD, STREAM, TOTALS
 
@@ -66,6 +66,8 @@ class DeadLetters:
     def newest(self, limit: int, *, before: str | None = None) -> list[KeptLetter]:
         """Up to `limit` letters, the newest first; those older than the letter `before`."""
         letters: list[KeptLetter] = []
+        if before is not None and entry_order(before) == (0, 0):
+            return letters  # Nothing is older than that, and Redis refuses to look for it.
         while len(letters) < limit:
             end = f"({before}" if before else "+"
             count = min(CHUNK, limit - len(letters))
