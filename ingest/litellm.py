@@ -336,6 +336,9 @@ _PAYLOAD = {
     "description": "A LiteLLM payload; `startTime` is Unix seconds",
 }
 
+# It sends a null for what it had nothing to say of; that is no event, and no error.
+_PAYLOADS = {"type": "array", "items": {"anyOf": [_PAYLOAD, {"type": "null"}]}}
+
 LITELLM = Source(
     name="litellm",
     path="/sources/litellm",
@@ -345,8 +348,8 @@ LITELLM = Source(
     "429.",
     parsers={"application/json": parse, "application/x-ndjson": parse},
     body={
-        "application/json": {"anyOf": [{"type": "array", "items": _PAYLOAD}, _PAYLOAD]},
-        "application/x-ndjson": {"type": "array", "items": _PAYLOAD},
+        "application/json": {"anyOf": [_PAYLOADS, _PAYLOAD]},
+        "application/x-ndjson": _PAYLOADS,
     },
     replies=Replies(full=falcon.HTTP_503),
     max_body_bytes=lambda settings: settings.litellm_max_body_bytes,

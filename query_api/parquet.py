@@ -12,8 +12,8 @@ from query_api.columns import COLUMNS, Kind
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROW_GROUP = 10_000
-"""Rows of a group, at least: about 10 MB of memory while it is written."""
+ROW_GROUP = 20_000
+"""Rows of a group, at least: about 20 MB of memory while it is written."""
 
 
 class _Written:
@@ -57,7 +57,9 @@ def parquet_file(chunks: Iterable[list[Event]], columns: Sequence[str]) -> Itera
     schema = _schema(columns)
     getters = [COLUMNS[name].get for name in columns]
     written = _Written()
-    with pq.ParquetWriter(written, schema, compression="zstd") as writer:
+    # The footer stays in memory to the end; bounds of every column would be most of it.
+    bounded = [name for name in columns if name == "timestamp"]
+    with pq.ParquetWriter(written, schema, compression="zstd", write_statistics=bounded) as writer:
         for batches in _groups(_batches(chunks, schema, getters)):
             writer.write_table(pa.Table.from_batches(batches, schema))
             yield written.take()
