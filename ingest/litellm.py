@@ -348,7 +348,7 @@ LITELLM = Source(
     "429.",
     parsers={"application/json": parse, "application/x-ndjson": parse},
     body={
-        "application/json": {"anyOf": [_PAYLOADS, _PAYLOAD]},
+        "application/json": {"anyOf": [_PAYLOADS, _PAYLOAD, {"type": "null"}]},
         "application/x-ndjson": _PAYLOADS,
     },
     replies=Replies(full=falcon.HTTP_503),
