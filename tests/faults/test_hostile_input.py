@@ -18,7 +18,7 @@ from tests.faults import hostile
 from tests.faults.hostile import INGEST_PATHS, QUERY_PATHS, Answer, exchange, is_allowed, message
 from tests.harness import Pipeline, event, wait_until
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1_200)]
 
 EXAMPLES = 1_050
 REQUESTS = 10
