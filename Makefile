@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup run test test-long faults faults-short overload soak screenshots check bench bench-stores clean
+.PHONY: setup run test test-long faults faults-short overload soak screenshots check bench bench-stores bench-dashboards clean
 
 $(VENV)/run.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -58,6 +58,9 @@ bench: $(VENV)/dev.stamp  ## measures, and writes the tables of docs/benchmarks.
 
 bench-stores: $(VENV)/dev.stamp  ## loads every store with 10 million events; N=1000000 for fewer
 	$(BIN)/python -m bench.stores $(if $(N),--count $(N)) $(ARGS)
+
+bench-dashboards: $(VENV)/dev.stamp  ## how long dashboards wait on a million events; N=100000 for fewer
+	$(BIN)/python -m bench.dashboards $(if $(N),--count $(N)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
