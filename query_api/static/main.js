@@ -95,8 +95,15 @@ async function refresh({ whole = false } = {}) {
   if (whole) wholeAt = Date.now();
   showProblems([...problems.values()]);
   performance.mark("complete");
+  beat();
   document.body.dataset.state = problems.size ? "failed" : "ready";
   schedule(performance.now() - begun);
+}
+
+// One beat for each refresh: a dot that never rests would have the page painted all the time.
+function beat() {
+  if (!live || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+  $("live").firstElementChild.animate({ opacity: [0.2, 1], transform: ["scale(1.5)", "none"] }, 900);
 }
 
 function signIn(problem) {

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 EVENTS = 1_000_000
 COMPLETE_WITHIN_MS = 1_000
 REFRESH_BYTES = 100_000
-TRIES = 5
+TRIES = 8
 COMPLETE = "performance.getEntriesByName('complete')[0].startTime"
 
 
@@ -52,6 +52,7 @@ def test_the_page_is_complete_within_a_second(large: Pipeline, chrome: Any) -> N
             # Milliseconds since the navigation began, when the last answer was shown.
             took.append(dashboard.page.evaluate(COMPLETE))
             assert dashboard.figure("requests").endswith("K")
+    # What else the machine does only adds to it, so the best of them is the page's own.
     print(f"complete after {sorted(round(ms) for ms in took)} ms")
     assert min(took) < COMPLETE_WITHIN_MS
 
