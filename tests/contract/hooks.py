@@ -35,7 +35,7 @@ schemathesis.openapi.format(
 )
 
 
-@schemathesis.hook
+@schemathesis.hook  # type: ignore[untyped-decorator]
 def map_case(context: Any, case: Any) -> Any:
     """Put what is meant to be good in order: a range that ends after it starts, and soon after."""
     good = case.meta is None or case.meta.generation.mode is schemathesis.GenerationMode.POSITIVE
