@@ -42,7 +42,7 @@ def write_parquet(path: Path, count: int) -> None:
 
 def ask(path: Path) -> dict[str, Any]:
     """The same questions as the stores are asked, where SQL on one file has them."""
-    connection = duckdb.connect(config={"threads": 2})
+    connection = duckdb.connect(config={"threads": 2, "temp_directory": str(path.parent)})
 
     def figures(start: int, model: str | None = None) -> None:
         condition = "" if model is None else "AND model = ?"

@@ -171,7 +171,8 @@ _SUMS = "count(*), count(*) FILTER (success), sum(input_tokens)::BIGINT, sum(out
 
 
 def _by_duckdb(reader: str, path: Path, cost: str = "0.0") -> Totals:
-    with closing(duckdb.connect(config={"memory_limit": "1GB"})) as session:
+    config: dict[str, Any] = {"memory_limit": "1GB", "temp_directory": str(path.parent)}
+    with closing(duckdb.connect(config=config)) as session:
         row = session.execute(f"SELECT {_SUMS}, {cost} FROM {reader}(?)", [str(path)]).fetchone()
     assert row is not None
     return Totals(*row)
