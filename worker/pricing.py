@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
@@ -16,18 +17,22 @@ Rate = Annotated[float, Meta(ge=0, le=1e9)]
 
 _MILLION = 1_000_000
 _REMEMBERED = 4_096
+_MOST_SPELLINGS = 8
 _SEPARATORS = "-/:@_"
 
 _DATE_OR_VERSION = re.compile(
     r"""(?:
         [-@_] 20\d\d (-?) (?:0[1-9]|1[0-2]) \1 (?:0[1-9]|[12]\d|3[01])   # -2024-08-06, @20240806
-      | [-@_] latest
+      | [-@_] (?:0[1-9]|1[0-2]) - (?:0[1-9]|[12]\d|3[01]|20\d\d)          # -05-20, -09-2025
+      | [-@_] (?:latest|preview|exp)
       | [-@_] \d{3,4}           # -0613, -002
       | [-@_] v\d+ (?:\.\d+)*   # -v2
       | : \d+ (?:\.\d+)*        # :0, after Bedrock's -v1
     )$""",
     re.VERBOSE,
 )
+# `openai/`, and Bedrock's `anthropic.`, `us.` and `us-gov.`; the dot of `gpt-4.1` is another thing.
+_PROVIDER = re.compile(r"[a-z][a-z\d]*(?:-gov)?\.(?=[a-z])|[^/]*/")
 
 # What follows a model's name and makes another model of it, at another price: a further version
 # (`gpt-5-2`), a size (`-70b`, `-32k`), or one of the words that providers use for a member of a
@@ -92,8 +97,11 @@ class PriceTable:
         return found
 
     def _look_up(self, model: str) -> Found | None:
-        whole = list(_without_providers(model))
-        shorter = [short for name in whole for short in _without_suffixes(name)]
+        # Bounded, as a name of nothing but prefixes and suffixes would take a third of a second.
+        whole = list(islice(_without_providers(model), _MOST_SPELLINGS))
+        shorter = [
+            short for name in whole for short in islice(_without_suffixes(name), _MOST_SPELLINGS)
+        ]
         for name in (*whole, *shorter):
             if name in self._models:
                 price = self._models[name]
@@ -117,10 +125,10 @@ class PriceTable:
 
 
 def _without_providers(model: str) -> Iterator[str]:
-    """`azure/openai/gpt-4o`, `openai/gpt-4o`, `gpt-4o`."""
+    """`azure/openai/gpt-4o`, `openai/gpt-4o`, `gpt-4o`; `us.anthropic.claude`, and so on."""
     yield model
-    while "/" in model:
-        model = model.partition("/")[2]
+    while provider := _PROVIDER.match(model):
+        model = model[provider.end() :]
         yield model
 
 

@@ -7,6 +7,7 @@ Prices of the table below, USD per million tokens: `gpt-4o` 2.50 in, 10.00 out, 
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -138,13 +139,25 @@ def test_a_cost_that_was_sent_is_kept_as_it_is() -> None:
         ("gpt-4o@20240806", "gpt-4o"),
         ("gpt-4o-latest", "gpt-4o"),
         ("gpt-4o-0806", "gpt-4o"),
+        ("gpt-4o-05-20", "gpt-4o"),
+        ("gpt-4o-preview", "gpt-4o"),
+        ("gpt-4o-exp-0827", "gpt-4o"),
+        ("gpt-4o-preview-05-20", "gpt-4o"),
+        ("vertex_ai/gpt-4o-preview-09-2025", "gpt-4o"),
         ("claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
+        ("anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
+        ("us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
+        ("bedrock/us-east-1/anthropic.claude-sonnet-4-5-v1", "claude-sonnet-4-5"),
+        ("arn:aws:bedrock:eu-west-1:1:inference-profile/eu.plain-v1:0", "plain"),
+        ("openai.gpt-4o", "gpt-4o"),
         ("gpt-4o-eu-west", "gpt-4o"),
         ("openai/gpt-4o:our-deployment", "gpt-4o"),
         ("gpt-4oo", None),
         ("gpt", None),
         ("my-gpt-4o", None),
         ("gpt-4o.1", None),
+        ("my-own.gpt-4o", None),
         ("", None),
     ],
 )
@@ -162,6 +175,13 @@ def test_a_model_is_found_by_its_name(model: str, name: str | None) -> None:
         "gpt-4o-eu-mini",
         "gpt-4o-audio-preview-2024-12-17",
         "gpt-4o-realtime-preview",
+        "gpt-4o-mini-preview-05-20",
+        "gpt-4o-mini-preview-09-2025",
+        "gpt-4o-audio-preview-09-2025",
+        "openai.gpt-4o-mini",
+        "us.openai.gpt-4o-mini-v1:0",
+        "us.anthropic.claude-sonnet-4-5-2-v1:0",
+        "plain-2-05-20",
         "plain-70b",
         "plain-32k",
         "plain-2",
@@ -175,7 +195,14 @@ def test_another_model_is_never_priced_as_the_one_whose_name_begins_its_own(mode
 def test_gpt_4o_mini_has_its_own_price_in_every_spelling() -> None:
     table = PriceTable({**MODELS, "gpt-4o-mini": Price(0.15, 0.6)})
 
-    for model in ("gpt-4o-mini", "openai/gpt-4o-mini", "gpt-4o-mini-2024-07-18", "gpt-4o-mini-eu"):
+    for model in (
+        "gpt-4o-mini",
+        "openai/gpt-4o-mini",
+        "openai.gpt-4o-mini",
+        "gpt-4o-mini-2024-07-18",
+        "gpt-4o-mini-preview-07-18",
+        "gpt-4o-mini-eu",
+    ):
         # 1,000 × 0.15, 200 × 0.60.
         cost = priced(model, table, token_usage=usage(1_000, 200))
         assert parts_of(cost) == pytest.approx((0.00015, 0.00012, None, 0.00027))
@@ -197,6 +224,15 @@ def test_the_nearest_name_wins() -> None:
     assert name_found(table, "openai/gpt-4o-2024-05-13") == "openai/gpt-4o"
     assert name_found(table, "gpt-4o-eu-west") == "gpt-4o-eu"
     assert name_found(table, "azure/gpt-4o-us") == "gpt-4o"
+
+
+def test_a_regions_own_price_comes_before_that_of_the_model() -> None:
+    names = ["us.anthropic.claude-sonnet-4-5-20250929-v1:0", "anthropic.claude-sonnet-4-5"]
+    table = PriceTable({name: GPT_4O for name in (*names, "claude-sonnet-4-5")})
+
+    assert name_found(table, f"bedrock/{names[0]}") == names[0]
+    assert name_found(table, "eu.anthropic.claude-sonnet-4-5-20250929-v1:0") == names[1]
+    assert name_found(table, "claude-sonnet-4-5-20250929") == "claude-sonnet-4-5"
 
 
 def test_the_default_prices_whatever_has_no_price_of_its_own() -> None:
@@ -226,5 +262,16 @@ def test_any_number_of_names_is_looked_up_in_bounded_memory() -> None:
 
 
 def test_a_hostile_name_is_looked_up_in_no_time() -> None:
-    for model in ("-" * 1_024, "/" * 1_024, "-0613" * 204, "gpt-4o" + ":0" * 500):
+    dated = "-05-20" * 80
+    began = time.process_time()
+    for model in (
+        "-" * 1_024,
+        "/" * 1_024,
+        "-0613" * 204,
+        "gpt-4o" + ":0" * 500,
+        "a." * 256 + dated,
+        "a/" * 256 + dated,
+    ):
         TABLE.find(model)
+
+    assert time.process_time() - began < 0.2
