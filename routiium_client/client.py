@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import threading
 import time
@@ -17,11 +18,11 @@ from routiium_client.event import encode_event
 from routiium_client.sender import Batching, Sender
 from routiium_client.transport import Answer, Transport
 
+logger = logging.getLogger("routiium_client")
+
 EVENTS_PATH = "/analytics/events"
 CLOSE_SECONDS = 5.0
 FLUSH_SECONDS = 30.0
-# What an event that has not the event's form may raise while it is encoded.
-_NO_EVENT = (TypeError, ValueError, AttributeError, RecursionError)
 
 
 class Recorder:
@@ -54,6 +55,7 @@ class Recorder:
         self._buffer = Buffer(buffer_events)
         self._batching = Batching(events=batch_events, seconds=batch_seconds)
         self._clock = clock
+        self._told_why = False
         self._begin()
         _recorders.add(self)
 
@@ -65,18 +67,27 @@ class Recorder:
     def record(self, event: Mapping[str, Any]) -> None:
         """Take an event in the form of `POST /analytics/events`. Never blocks, never raises.
 
-        An event without `id` gets a UUIDv7, one without `timestamp` the time of this call.
+        An event without `id` gets a UUIDv7, one without `timestamp` the time of this call. One that
+        has not the form is dropped and counted; why is logged for the first.
         """
         try:
             encoded = encode_event(event, self._salt, self._clock())
-        except _NO_EVENT:
-            self._buffer.drop()
+        except Exception as error:
+            # The event's own objects may raise anything, and the application goes on.
+            self._drop(error)
             return
         waiting = self._buffer.put(encoded)
         if waiting % self._batching.events == 0 and waiting:
             self._sender.wake()
         if self._thread is None:
             self._start()
+
+    def _drop(self, error: Exception) -> None:
+        self._buffer.drop()
+        if not self._told_why:
+            self._told_why = True
+            kind = type(error).__name__
+            logger.warning("an event is dropped, for it has no form (%s: %s)", kind, error)
 
     @property
     def salt(self) -> bytes:

@@ -11,7 +11,9 @@ import json
 import os
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 MAX_TEXT = 1_024
 MAX_ERROR_MESSAGE = 2_048
@@ -52,7 +54,18 @@ FIELDS: Mapping[str, AbstractSet[str]] = {
 """Group to its plain fields, as the event's form has them; `routing.mcp_servers` is a list."""
 
 _PLAIN = (str, int, float)
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def _as_text(value: object) -> str:
+    """What may stand for an id or a timestamp besides plain values; all else is a TypeError."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"a value of type {type(value).__name__} is no part of an event")
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_as_text).encode
 
 
 def key_id(key: str, salt: bytes) -> str:
@@ -74,8 +87,8 @@ def encode_event(event: Mapping[str, Any], salt: bytes, now: float) -> bytes:
     """The event as one line of JSON, without its newline.
 
     An id and a timestamp (Unix seconds, `now`) are added where they are missing, and a raw
-    `auth.api_key` becomes `api_key_id`. Raises TypeError, ValueError, AttributeError or
-    RecursionError where `event` is not of the form.
+    `auth.api_key` becomes `api_key_id`. An id may be a UUID, a timestamp a datetime. Where `event`
+    is not of the form it raises whatever its values do.
     """
     kept: dict[str, Any] = {
         "id": event.get("id") or uuid7(now),
@@ -89,8 +102,10 @@ def encode_event(event: Mapping[str, Any], salt: bytes, now: float) -> bytes:
                 for name, value in part.items()
                 if name in fields and isinstance(value, _PLAIN)
             }
-    if servers := (event.get("routing") or {}).get("mcp_servers"):
-        kept["routing"]["mcp_servers"] = [str(name)[:MAX_TEXT] for name in servers]
+    servers = (event.get("routing") or {}).get("mcp_servers")
+    if isinstance(servers, (list, tuple)):
+        names = [name[:MAX_TEXT] for name in servers if isinstance(name, str)]
+        kept["routing"]["mcp_servers"] = names
     if key := (event.get("auth") or {}).get("api_key"):
         kept["auth"]["api_key_id"] = key_id(key, salt)
     return _encode(kept).encode()

@@ -9,19 +9,32 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 import routiium_client.sender
-from ingest.admission import uuid7
+from ingest.admission import Gate, uuid7
+from ingest.native import parse_ndjson
 from ingest.privacy import Scrubber
 from routiium_client import AnalyticsClient, AsyncAnalyticsClient
 from tests.client.fake_ingest import FakeIngest, Reply, take_all
 from tests.harness import Pipeline, clean_environment, event, free_port, wait_until
 
 CANARY = "the-canary-sings"
+
+
+class Hostile(dict[str, Any]):
+    """Raises, whatever it is asked for."""
+
+    def __str__(self) -> str:
+        raise OSError("no")
+
+    def get(self, *arguments: Any) -> Any:
+        raise OSError("no")
 
 
 @pytest.fixture
@@ -182,7 +195,7 @@ def test_recording_is_quick_while_the_server_hangs(ingest: FakeIngest) -> None:
         {"request": "text"},
         {"performance": {"duration_ms": float("nan")}},
         {"id": object()},
-        {"routing": {"mcp_servers": 5}},
+        Hostile(),
     ],
 )
 def test_an_event_of_no_form_is_dropped_and_raises_nothing(ingest: FakeIngest, bad: Any) -> None:
@@ -190,6 +203,47 @@ def test_an_event_of_no_form_is_dropped_and_raises_nothing(ingest: FakeIngest, b
         client.record(bad)
 
     assert (client.counts.recorded, client.counts.dropped) == (1, 1)
+
+
+def test_why_an_event_has_no_form_is_logged_once(
+    ingest: FakeIngest, caplog: pytest.LogCaptureFixture
+) -> None:
+    with AnalyticsClient(ingest.url) as client:
+        for _ in range(3):
+            client.record({"id": object()})
+
+    assert caplog.text.count("a value of type object is no part of an event") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (["search", Hostile(), 5, "files"], ["search", "files"]),
+        (("search",), ["search"]),
+        ("search", None),
+        (5, None),
+    ],
+)
+def test_of_servers_only_names_in_a_list_are_kept(
+    ingest: FakeIngest, given: Any, kept: list[str] | None
+) -> None:
+    with AnalyticsClient(ingest.url) as client:
+        client.record({"id": "a", "timestamp": 1, "routing": {"mcp_servers": given}})
+
+    ((sent,),) = ingest.posts
+    assert sent["routing"].get("mcp_servers") == kept
+
+
+def test_an_id_may_be_a_uuid_and_a_timestamp_a_datetime(ingest: FakeIngest) -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    name = uuid.uuid4()
+    with AnalyticsClient(ingest.url) as client:
+        client.record({"id": name, "timestamp": moment, "request": {"endpoint": "/v1"}})
+
+    (received,) = parse_ndjson(ingest.bodies[0])
+    gate = Gate(Scrubber(key_salt="", anonymize_ip=False))
+    (taken,) = gate.admit([received]).accepted
+    assert (taken.id, taken.timestamp) == (str(name), int(moment.timestamp()))
 
 
 def test_content_and_raw_keys_do_not_leave_the_process(ingest: FakeIngest) -> None:
