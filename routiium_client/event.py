@@ -16,7 +16,8 @@ from typing import Any
 from uuid import UUID
 
 MAX_TEXT = 1_024
-MAX_ERROR_MESSAGE = 2_048
+MAX_ERROR_MESSAGE = 2 * 2_048
+"""Twice what is kept: ingest masks credentials before it cuts, and half of one is not known."""
 
 FIELDS: Mapping[str, AbstractSet[str]] = {
     "request": {

@@ -21,6 +21,7 @@ from ingest.admission import Gate, uuid7
 from ingest.native import parse_ndjson
 from ingest.privacy import Scrubber
 from routiium_client import AnalyticsClient, AsyncAnalyticsClient
+from shared.events import MAX_ERROR_MESSAGE
 from tests.client.fake_ingest import FakeIngest, Reply, take_all
 from tests.harness import Pipeline, clean_environment, event, free_port, wait_until
 
@@ -260,6 +261,20 @@ def test_content_and_raw_keys_do_not_leave_the_process(ingest: FakeIngest) -> No
     assert b"sk-secret-key" not in body
     expected = Scrubber(key_salt="salty", anonymize_ip=False).key_id("sk-secret-key")
     assert json.loads(body)["auth"] == {"authenticated": True, "api_key_id": expected}
+
+
+def test_no_half_of_a_credential_is_left_of_a_long_error_message(ingest: FakeIngest) -> None:
+    message = "x" * (MAX_ERROR_MESSAGE - 12) + " AKIAIOSFODNN7EXAMPLE " + "y" * 5_000
+    with AnalyticsClient(ingest.url) as client:
+        client.record(event(1, response={"status_code": 500, "error_message": message}))
+
+    (received,) = parse_ndjson(ingest.bodies[0])
+    (taken,) = Gate(Scrubber(key_salt="", anonymize_ip=False)).admit([received]).accepted
+    assert taken.response is not None
+    kept = taken.response.error_message or ""
+    assert len(kept) == MAX_ERROR_MESSAGE
+    assert "AKIA" not in kept
+    assert len(ingest.bodies[0]) < 3 * MAX_ERROR_MESSAGE
 
 
 def test_many_threads_lose_no_event(ingest: FakeIngest) -> None:
