@@ -6,12 +6,12 @@ those it could not. What a type can't say is checked here: ids, and timestamps i
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+from routiium_client.event import uuid7
 from shared.events import MAX_AHEAD_SECONDS, MAX_ID, MIN_TIMESTAMP, ReceivedEvent
 
 from ingest.privacy import Scrubber
@@ -71,16 +71,6 @@ def _check(event: ReceivedEvent, now: float, latest: int) -> None:
     at = event.timestamp
     if type(at) is not int or not MIN_TIMESTAMP <= at <= latest:
         event.timestamp = unix_seconds(at, now, latest)
-
-
-def uuid7(now: float) -> str:
-    """A version 7 UUID (RFC 9562): 48 bits of Unix milliseconds, 74 random bits."""
-    random = int.from_bytes(os.urandom(10))
-    bits = (int(now * 1_000) << 80) | random
-    bits = bits & ~(0xF << 76) | (0x7 << 76)
-    bits = bits & ~(0x3 << 62) | (0x2 << 62)
-    digits = f"{bits:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def printable_id(value: Any) -> str | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import re
 from functools import lru_cache
 
+from routiium_client.event import key_id
 from shared.events import MAX_ERROR_MESSAGE, MAX_TEXT, ReceivedEvent
 
 MASK = "[masked]"
@@ -42,9 +42,9 @@ class Scrubber:
     def scrub(self, event: ReceivedEvent) -> None:
         auth = event.auth
         if auth.api_key:
-            auth.api_key_id = self.key_id(auth.api_key)
+            auth.api_key_id = key_id(auth.api_key, self._salt)
         elif auth.api_key_id is not None and looks_like_credential(auth.api_key_id):
-            auth.api_key_id = self.key_id(auth.api_key_id)
+            auth.api_key_id = key_id(auth.api_key_id, self._salt)
         auth.api_key = None
         if auth.api_key_label is not None and looks_like_credential(auth.api_key_label):
             auth.api_key_label = mask(auth.api_key_label)[:MAX_TEXT]
@@ -56,11 +56,6 @@ class Scrubber:
             request.endpoint = request.endpoint.partition("?")[0]
         if self._anonymize_ip and request.client_ip is not None:
             request.client_ip = shorten_address(request.client_ip)
-
-    def key_id(self, key: str) -> str:
-        """`key_` and the first 16 hex digits of HMAC-SHA256(salt, key)."""
-        digest = hmac.digest(self._salt, key.encode("utf-8", "surrogatepass"), "sha256")
-        return "key_" + digest.hex()[:16]
 
 
 def mask(text: str) -> str:

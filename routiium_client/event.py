@@ -70,7 +70,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_as_t
 
 
 def key_id(key: str, salt: bytes) -> str:
-    """`key_` and the first 16 hex digits of HMAC-SHA256(salt, key), as ingest makes it."""
+    """`key_` and the first 16 hex digits of HMAC-SHA256(salt, key). Ingest uses this, too."""
     digest = hmac.digest(salt, key.encode("utf-8", "surrogatepass"), "sha256")
     return "key_" + digest.hex()[:16]
 

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 import routiium_client.sender
-from ingest.admission import Gate, uuid7
+from ingest.admission import Gate
 from ingest.native import parse_ndjson
 from ingest.privacy import Scrubber
 from routiium_client import AnalyticsClient, AsyncAnalyticsClient
+from routiium_client.event import key_id, uuid7
 from shared.events import MAX_ERROR_MESSAGE
 from tests.client.fake_ingest import FakeIngest, Reply, take_all
 from tests.harness import Pipeline, clean_environment, event, free_port, wait_until
@@ -259,7 +260,7 @@ def test_content_and_raw_keys_do_not_leave_the_process(ingest: FakeIngest) -> No
     (body,) = ingest.bodies
     assert CANARY.encode() not in body
     assert b"sk-secret-key" not in body
-    expected = Scrubber(key_salt="salty", anonymize_ip=False).key_id("sk-secret-key")
+    expected = key_id("sk-secret-key", b"salty")
     assert json.loads(body)["auth"] == {"authenticated": True, "api_key_id": expected}
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from ingest.admission import Admission, Gate, Rejection, uuid7
+from ingest.admission import Admission, Gate, Rejection
 from ingest.privacy import Scrubber
+from routiium_client.event import uuid7
 from shared.events import ReceivedEvent, ReceivedRequest
 
 NOW = 1_700_000_000.25
