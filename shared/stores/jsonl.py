@@ -144,13 +144,13 @@ class JsonlStore(Store):
             return self._view.maintain()
 
     def clear(self) -> None:
-        fresh = self._path.with_name(self._path.name + ".new")
+        fresh = self._appender.fresh_path()
         with self._appender.locked():
-            fresh.unlink(missing_ok=True)
-            fresh.touch()
+            fresh.touch(exist_ok=False)
             with suppress(FileNotFoundError):
                 shutil.copymode(self._path, fresh)
             self._appender.replace(fresh)
+            self._appender.remove_leftovers()
         self._view.index.keep_only(None)
 
     def close(self) -> None:

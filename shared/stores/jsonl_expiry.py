@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ class Rewrite:
         self, path: Path, appender: Appender, engine: Engine, index: Index, horizon: int
     ) -> None:
         self._path = path
-        self._fresh = path.with_name(path.name + ".new")
+        self._fresh = appender.fresh_path()
         self._appender = appender
         self._engine = engine
         self._index = index
@@ -90,13 +91,12 @@ class Rewrite:
 
     def run(self, snapshot: Snapshot) -> bool:
         """Do it; False where the file was truncated or replaced meanwhile, and stays as it is."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC
-        # The name is that of the file that a clear makes; each has an inode of its own.
-        self._fresh.unlink(missing_ok=True)
-        fd = os.open(self._fresh, flags, 0o644)
+        with self._appender.locked():
+            self._appender.remove_leftovers()
+        fd = os.open(self._fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         generation = self._index.of(fd)
         try:
-            shutil.copymode(self._path, self._fresh)
+            os.fchmod(fd, stat.S_IMODE(os.fstat(snapshot.fd).st_mode))
             for start, end in self._kept(snapshot):
                 _copy(snapshot.fd, fd, start, end)
             self._move_index(snapshot, fd, generation)

@@ -8,8 +8,10 @@ knows the newest ids, and mends a last line that a power cut has torn.
 from __future__ import annotations
 
 import fcntl
+import glob
 import logging
 import os
+import secrets
 import threading
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -107,10 +109,24 @@ class Appender:
             self._last_line = data[data.rfind(b"\n", 0, -1) + 1 :]
             return len(fresh)
 
+    def fresh_path(self) -> Path:
+        """A name for what is to take the file's place, which no other writer has."""
+        return self._path.with_name(f"{self._path.name}.{secrets.token_hex(4)}.new")
+
     def replace(self, source: Path) -> None:
         """Put `source` in the file's place, durably. The caller holds the lock."""
         os.replace(source, self._path)
         self._sync_folder()
+
+    def remove_leftovers(self) -> None:
+        """Remove what was to take the file's place, its writer having died.
+
+        For the holder of the lock and, unless the file has just been replaced, of the index's: a
+        rewriting that goes on loses its file as well.
+        """
+        pattern = f"{glob.escape(self._path.name)}.{'[0-9a-f]' * 8}.new"
+        for left in self._path.parent.glob(pattern):
+            left.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

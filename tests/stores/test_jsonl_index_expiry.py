@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -167,6 +169,57 @@ def test_an_expiry_does_not_bring_back_what_was_cleared_meanwhile(
     assert not path.exists() or path.read_bytes() == b""
     store.close()
     other.close()
+
+
+def test_a_clear_and_an_expiry_that_begins_in_it_leave_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(BASE)
+    store = JsonlStore(path, ttl_seconds=DAY, clock=clock, index=SMALL)
+    other = JsonlStore(path, ttl_seconds=DAY, clock=clock, index=SMALL)
+    store.append([make_event(f"e{n:03}", BASE + n) for n in range(50)])
+    settle(store)
+    clock.now = BASE + DAY + 9
+    expiry = threading.Thread(target=store.expire)
+    at_the_lock = threading.Event()
+    lock, replace = store._appender.locked, other._appender.replace
+
+    def locked() -> AbstractContextManager[None]:
+        at_the_lock.set()
+        return lock()
+
+    def replace_late(source: Path) -> None:
+        expiry.start()
+        assert at_the_lock.wait(10)
+        replace(source)
+
+    monkeypatch.setattr(store._appender, "locked", locked)
+    monkeypatch.setattr(other._appender, "replace", replace_late)
+    other.clear()
+    expiry.join(10)
+
+    assert scanned(store) == scanned(other) == []
+    assert path.read_bytes() == b""
+    assert list(path.parent.glob("*.new")) == []
+    store.close()
+    other.close()
+
+
+@pytest.mark.parametrize("action", ["expire", "clear"])
+def test_what_a_rewriting_left_when_it_was_killed_is_removed(path: Path, action: str) -> None:
+    clock = Clock(BASE)
+    store = JsonlStore(path, ttl_seconds=DAY, clock=clock, index=SMALL)
+    store.append([make_event("a", BASE)])
+    left, foreign = (path.with_name(path.name + end) for end in (".0123abcd.new", ".eu.new"))
+    for each in (left, foreign):
+        each.write_bytes(path.read_bytes())
+    clock.now = BASE + DAY
+
+    getattr(store, action)()
+
+    assert not left.exists()
+    assert foreign.exists()
+    store.close()
 
 
 def _durations(kind: str) -> Sequence[float]:
