@@ -33,19 +33,21 @@ class QueuedBatch(msgspec.Struct, array_like=True, gc=False):
 class Progress(msgspec.Struct, gc=False):
     """What a worker last did. `at` and `started` are Unix seconds, `last_entry` a stream id.
 
-    `trouble` says what keeps it from doing more, where it knows.
+    `at` is when it last made progress, by the broker's clock, which says so as that is published; 0
+    until then. `started` is by the worker's own. `trouble` says what keeps it from doing more,
+    where it knows.
     """
 
     started: float
-    at: float
+    at: float = 0.0
     last_entry: str | None = None
     written: int = 0
     duplicates: int = 0
     trouble: str | None = None
 
-    def went_on(self, now: float) -> None:
-        """There was progress at `now`, so no trouble is left."""
-        self.at = now
+    def went_on(self) -> None:
+        """There was progress just now, so no trouble is left."""
+        self.at = 0.0
         self.trouble = None
 
 

@@ -14,7 +14,8 @@ STALLED_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """One worker as its last published progress shows it. Times are Unix seconds.
+    """One worker as its last published progress shows it. Times are Unix seconds: `started` by the
+    worker's clock, `at` by the broker's.
 
     A worker makes progress when it has written or dead-lettered events, and about once a second
     when it finds nothing to do. `trouble` says what keeps it from progress, where it knows.

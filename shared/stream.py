@@ -11,7 +11,6 @@ bytes is kept in the same transactions.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -175,7 +174,8 @@ class EventQueue:
         """
         keys = [WORKERS, WRITING + consumer, CLEARED]
         arguments: list[Any] = [consumer, _encoder.encode(progress), last_id, WRITING_SECONDS]
-        cleared = await self._answered(self._begin_write(keys=keys, args=arguments))
+        at, cleared = await self._answered(self._begin_write(keys=keys, args=arguments))
+        progress.at = float(at)
         return cleared.decode() if cleared else None
 
     async def end_write(self, consumer: str) -> None:
@@ -212,12 +212,15 @@ class EventQueue:
             arguments += (entry_id, letter.event_id or "", letter.reason, letter.at)
             arguments += (letter.source, letter.attempts, letter.payload)
         keys = [STREAM, BACKLOG, TOTALS, WORKERS, WRITING + consumer, DEAD, TRAFFIC]
-        return int(await self._answered(self._ack(keys=keys, args=arguments)))
+        at, dropped = await self._answered(self._ack(keys=keys, args=arguments))
+        progress.at = float(at)
+        return int(dropped)
 
     async def publish(self, consumer: str, progress: Progress) -> None:
         """Publish progress where there was nothing to acknowledge."""
         encoded: Any = _encoder.encode(progress)
-        await self._answered(self._redis.eval(scripts.PUBLISH, 1, WORKERS, consumer, encoded))
+        call = self._redis.eval(scripts.PUBLISH, 1, WORKERS, consumer, encoded)
+        progress.at = float(await self._answered(call))
 
     async def withdraw(self, consumer: str) -> None:
         """Publish nothing of this consumer any more; it has stopped."""
@@ -225,7 +228,8 @@ class EventQueue:
 
     async def forget_idle_consumers(self, idle_ms: int) -> int:
         """Remove consumers that hold nothing and gave no sign for `idle_ms`; returns how many."""
-        oldest = time.time() - idle_ms / 1_000
+        seconds, microseconds = await self._answered(self._redis.time())
+        oldest = seconds + microseconds / 1e6 - idle_ms / 1_000
         published = await self._answered(self._redis.hgetall(WORKERS))
         quiet = {name for name, raw in published.items() if _progress.decode(raw).at < oldest}
         for info in await self._with_group(self._redis.xinfo_consumers(STREAM, GROUP)) or []:

@@ -25,24 +25,41 @@ if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
 if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
 """
 
-PUBLISH = """
-redis.call('HDEL', KEYS[1], '')
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+# Progress that was made just now has no time yet: it gets the broker's, by which it is judged.
+# Returns that time.
+_SET_PROGRESS = """
+local function set_progress(workers, consumer, packed)
+  local progress = cmsgpack.unpack(packed)
+  if progress.at == 0 then
+    local now = redis.call('TIME')
+    progress.at = now[1] + now[2] / 1000000
+  end
+  redis.call('HSET', workers, consumer, cmsgpack.pack(progress))
+  return string.format('%.6f', progress.at)
+end
 """
 
-BEGIN_WRITE = """
+PUBLISH = f"""{_SET_PROGRESS}
+redis.call('HDEL', KEYS[1], '')
+return set_progress(KEYS[1], ARGV[1], ARGV[2])
+"""
+
+BEGIN_WRITE = f"""{_SET_PROGRESS}
 redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+local at = set_progress(KEYS[1], ARGV[1], ARGV[2])
 redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
-return redis.call('GET', KEYS[3])
+return {{at, redis.call('GET', KEYS[3])}}
 """
 
 # An entry counts, and its dead letters are kept, for whoever deletes it: once.
 # ARGV: group, consumer, progress, new, seen, bound of dead letters, traffic as msgpack, bound of
 # its combinations, number of entries; for each entry id, events, bytes; for each dead letter its
-# entry's id and its six fields. Returns how many dead letters were pushed out.
+# entry's id and its six fields. Returns the time of the progress, and how many dead letters were
+# pushed out.
 # Traffic past its bound keeps endpoint and backend, past twice the bound nothing.
-ACK = """
+ACK = (
+    _SET_PROGRESS
+    + """
 local function key_within(bound, labels)
   local key = cmsgpack.pack(labels)
   if redis.call('HEXISTS', KEYS[7], key) == 1 or redis.call('HLEN', KEYS[7]) < bound then
@@ -104,10 +121,11 @@ if next(gone) then
   count_traffic(ARGV[7], tonumber(ARGV[8]))
 end
 if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
-redis.call('HSET', KEYS[4], ARGV[2], ARGV[3])
+local at = set_progress(KEYS[4], ARGV[2], ARGV[3])
 redis.call('DEL', KEYS[5])
-return dropped
+return {at, dropped}
 """
+)
 
 # Moves dead letters onto the stream, each as an entry of its own, which carries its attempts on.
 # ARGV: `through`, the last letter to move, how many; or `these`, the letters to move.

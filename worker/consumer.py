@@ -55,7 +55,7 @@ class Consumer:
         self._steps = steps
         self._pace = pace = pace or Pace()
         self._clock = clock
-        self._progress = Progress(started=clock(), at=clock())
+        self._progress = Progress(started=clock())
         self._stopping = asyncio.Event()
         self._reclaiming = Every(pace.reclaim_every)
         self._publishing = Every(pace.publish_every)
@@ -106,7 +106,7 @@ class Consumer:
         if entries:
             await self._process(entries)
         elif self._publishing.due():
-            self._progress.went_on(self._clock())
+            self._progress.went_on()
             await self._queue.publish(self._name, self._progress)
 
     async def _next_entries(self) -> list[Entry]:
@@ -133,7 +133,7 @@ class Consumer:
 
     async def _acknowledge(self, work: Work) -> None:
         progress = self._progress
-        progress.went_on(self._clock())
+        progress.went_on()
         progress.last_entry = work.ids[-1]
         progress.written += work.new
         progress.duplicates += work.seen

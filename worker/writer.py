@@ -128,7 +128,7 @@ class Writer:
         for item, error in outcome.bad:
             work.bury(item, error, now, self._pace.tries)
         if outcome.new or outcome.seen or outcome.bad:
-            self._progress.went_on(now)
+            self._progress.went_on()
 
     async def _announce(self, work: Work) -> str | None:
         """Say what is being written, so that a clear waits for it; returns what one has dropped."""

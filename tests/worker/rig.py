@@ -149,6 +149,7 @@ class Rig:
         store: Any = None,
         max_dead_letters: int = 9,
         max_combinations: int = 9,
+        clock: Callable[[], float] = time.time,
     ) -> Consumer:
         """Start a consumer with a connection of its own, as another process would have."""
         queue = EventQueue(connect(self.url))
@@ -160,6 +161,7 @@ class Rig:
             max_dead_letters=max_dead_letters,
             max_combinations=max_combinations,
             pace=pace,
+            clock=clock,
         )
         self._running[name] = (consumer, asyncio.create_task(consumer.run()))
         return consumer
