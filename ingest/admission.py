@@ -21,7 +21,7 @@ Clock = Callable[[], float]
 
 
 class Rejection(msgspec.Struct):
-    """One event that was not taken. `index` counts from 0 over the events of the request."""
+    """One event that was not taken. `index` counts from 0 over the elements of the request."""
 
     index: int
     id: str | None
@@ -42,14 +42,19 @@ class Gate:
         self._scrubber = scrubber
         self._clock = clock
 
-    def admit(self, received: Sequence[ReceivedEvent | Rejection]) -> Admission:
-        """Split `received` into good and bad; the good ones have an id and a time in seconds."""
+    def admit(self, received: Sequence[ReceivedEvent | Rejection | None]) -> Admission:
+        """Split `received` into good and bad; the good ones have an id and a time in seconds.
+
+        None is neither, and counts in the index alone.
+        """
         now = self._clock()
         latest = int(now) + MAX_AHEAD_SECONDS
         accepted: list[ReceivedEvent] = []
         rejected: list[Rejection] = []
         scrub = self._scrubber.scrub
         for index, event in enumerate(received):
+            if event is None:
+                continue
             if isinstance(event, Rejection):
                 rejected.append(event)
                 continue

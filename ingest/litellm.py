@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -82,6 +84,10 @@ class _Payload(msgspec.Struct):
 _NOT_THE_FORMAT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _array = msgspec.json.Decoder(list[_Payload | None])
 _one = msgspec.json.Decoder(_Payload | None)
+_patient = json.JSONDecoder(parse_constant=lambda name: None)
+_OPENING = re.compile(r"[ \t\r\n]*\[[ \t\r\n]*")
+_BETWEEN = re.compile(r"[ \t\r\n]*(?:,[ \t\r\n]*+(?!\])|(?=\]))")
+_ENDING = re.compile(r"[ \t\r\n]*\][ \t\r\n]*\Z")
 
 _ENDPOINTS = {
     "completion": ("/v1/chat/completions", "chat"),
@@ -101,7 +107,7 @@ _ENDPOINTS = {
 
 
 def parse(body: bytes, limit: int = NO_LIMIT) -> Received:
-    """The events of a post; nulls are left out. Raises Malformed."""
+    """What each element of a post is; None for a null, which is no event. Raises Malformed."""
     if not body.strip():
         raise Malformed("empty")
     try:
@@ -110,9 +116,8 @@ def parse(body: bytes, limit: int = NO_LIMIT) -> Received:
         values = _read_patiently(body)
         require_few(values, limit)
         payloads = [_mend(index, value) for index, value in enumerate(values)]
-    present = [payload for payload in payloads if payload is not None]
-    require_few(present, limit)
-    return [_receive(index, payload) for index, payload in enumerate(present)]
+    require_few(payloads, limit)
+    return [_receive(index, payload) for index, payload in enumerate(payloads)]
 
 
 def _decode(body: bytes) -> list[_Payload | Rejection | None]:
@@ -126,16 +131,33 @@ def _decode(body: bytes) -> list[_Payload | Rejection | None]:
 
 def _read_patiently(body: bytes) -> list[Any]:
     """The elements as plain objects, null for the NaN and Infinity that LiteLLM may write."""
+    is_array = body.lstrip()[:1] == b"["
     try:
-        value = _loads(body)
-        return value if isinstance(value, list) else [value]
+        return list(_elements(body)) if is_array else [_loads(body)]
     except RecursionError:
         raise Malformed("not valid JSON: it is nested too deeply") from None
     except ValueError as error:
         lines = [line for line in body.split(b"\n") if line.strip()]
-        if body[:64].lstrip()[:1] == b"[" or len(lines) < 2:
+        if is_array or len(lines) < 2:
             raise Malformed(f"not valid JSON: {_place(error)}") from None
     return [_read_line(line) for line in lines]
+
+
+def _elements(body: bytes) -> Iterator[Any]:
+    """The elements of an array, one by one: one call for all would hold up every other thread."""
+    text = body.decode("utf-8", "surrogatepass")
+    at = _after(_OPENING, text, 0)
+    while not _ENDING.match(text, at):
+        value, at = _patient.raw_decode(text, at)
+        yield value
+        at = _after(_BETWEEN, text, at)
+
+
+def _after(mark: re.Pattern[str], text: str, at: int) -> int:
+    found = mark.match(text, at)
+    if found is None:
+        raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+    return found.end()
 
 
 def _loads(text: bytes) -> Any:
@@ -189,8 +211,8 @@ _GROUPS = {
 }
 
 
-def _receive(index: int, payload: _Payload | Rejection) -> ReceivedEvent | Rejection:
-    if isinstance(payload, Rejection):
+def _receive(index: int, payload: _Payload | Rejection | None) -> ReceivedEvent | Rejection | None:
+    if payload is None or isinstance(payload, Rejection):
         return payload
     return receive(index, _event(payload))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 
 from shared.events import ReceivedEvent
@@ -12,7 +12,8 @@ from shared.settings import Settings
 from ingest.admission import Rejection
 from ingest.replies import Replies
 
-Received = list[ReceivedEvent] | list[ReceivedEvent | Rejection]
+Received = Sequence[ReceivedEvent | Rejection | None]
+"""What each event of a body is; None for one that a producer left empty."""
 Parser = Callable[[bytes, int], Received]
 """A body, and how many events it may hold, to its events. Raises Malformed and TooManyEvents."""
 NO_LIMIT = 1_000_000_000

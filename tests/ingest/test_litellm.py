@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from ingest.admission import Rejection
+from ingest.admission import Gate, Rejection
 from ingest.litellm import parse
+from ingest.privacy import Scrubber
 from ingest.source import Malformed
 from shared.events import ReceivedCost, ReceivedEvent, ReceivedTokenUsage
 from tests.harness import Pipeline
@@ -28,7 +29,7 @@ def one(value: Any) -> ReceivedEvent:
 
 
 def ids(body: bytes) -> list[str | None]:
-    return [event.id for event in parse(body)]
+    return [event.id for event in parse(body) if event is not None]
 
 
 def test_a_call_becomes_an_event() -> None:
@@ -241,6 +242,27 @@ def test_a_bad_element_costs_itself_and_is_named() -> None:
     }
 
 
+@pytest.mark.parametrize("cost", [0.1, float("nan"), "much"])
+def test_a_refusal_is_numbered_over_nulls_whatever_else_the_body_holds(cost: Any) -> None:
+    calls = [None, payload(id="a", saved_cost=cost, response_cost=cost), None, payload(startTime=1)]
+    gate = Gate(Scrubber(key_salt="", anonymize_ip=False))
+    for body in (encode(calls), b"\n".join(map(encode, calls))):
+        admission = gate.admit(parse(body))
+
+        assert [event.id for event in admission.accepted] == ["a:success:1700000000.25"]
+        assert [refused.index for refused in admission.rejected] == [3]
+
+
+@pytest.mark.parametrize("space", ["", " ", "\r\n\t "])
+def test_an_array_with_nan_is_taken_however_it_is_spaced(space: str) -> None:
+    calls = [payload(id=name, response_cost=float("nan")) for name in "abc"]
+    spaced = f"{space},{space}".join(map(json.dumps, calls))
+    body = f"{space}[{space}{spaced}{space}]{space}".encode()
+
+    assert ids(body) == [f"{name}:success:1700000000.25" for name in "abc"]
+    assert parse(f"{space}[{space}NaN{space}]{space}".encode()) == [None]
+
+
 def test_odd_text_is_mended() -> None:
     body = encode([payload(user_agent="a\0b" + "c" * 2_000)]).replace(b"gpt-4o", b"gpt\\ud83d-4o")
     [event] = parse(body)
@@ -252,7 +274,24 @@ def test_odd_text_is_mended() -> None:
     assert len(event.request.user_agent) == 1_024
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[{}", b"[1,]", b"\xff", b"[" * 50_000, b"not json"])
+BROKEN = [
+    *(
+        b"",
+        b"{",
+        b"[{}",
+        b"[1,]",
+        b"[1, ]",
+        b"[NaN,]",
+        b"[NaN\n, ]",
+        b"[NaN",
+        b"[NaN 1]",
+        b"[,NaN]",
+    ),
+    *(b"[NaN]]", b"[NaN] 1", b"[NaN,", b"\xff", b"[\xff]", b"[" * 50_000, b"not json"),
+]
+
+
+@pytest.mark.parametrize("body", BROKEN)
 def test_what_is_no_json_is_refused_as_a_whole(body: bytes) -> None:
     with pytest.raises(Malformed):
         parse(body)

@@ -57,7 +57,7 @@ FORMATS = pytest.mark.parametrize(
 
 
 def ids(received: Received) -> list[str | None]:
-    return [event.id for event in received]
+    return [event.id for event in received if event is not None]
 
 
 def errors(received: Received) -> list[tuple[int, str]]:
