@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import falcon
@@ -108,6 +109,8 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(QueueUnavailable, _queue_unavailable)
     tokens = Tokens.of(settings)
+    # One thread: more would only take turns, and hold more bodies unpacked at a time.
+    large_bodies = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
     routes: dict[str, object] = {
         source.path: EventsResource(
             source,
@@ -116,6 +119,7 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
             tokens=tokens,
             limits=Limits(source.max_body_bytes(settings), settings.max_batch_events),
             metrics=metrics,
+            large_bodies=large_bodies,
         )
         for source in SOURCES
     }

@@ -1,4 +1,4 @@
-"""Reading a request body: bounded, and decompressed while it is bounded.
+"""Reading a request body, and decompressing it: both bounded.
 
 A body is refused as soon as it is over its limit, before the rest of it is read or unpacked, so a
 small compressed body can't become a large one in memory.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import falcon
 import zstandard
@@ -20,14 +20,31 @@ MAX_MEMBERS = 1_000
 """Most gzip members, or zstd frames, in one body: each costs time, even an empty one."""
 MIN_WINDOW_BYTES = 8 * 1024 * 1024
 """The window that every HTTP zstd decoder must allow (RFC 9659)."""
+LARGE_BYTES = 1024 * 1024
+LARGE_PACKED_BYTES = 64 * 1024
 _CHUNK_BYTES = 64 * 1024
 
 
-async def read_body(request: Any, limit: int) -> bytes:
-    """The request's body, decompressed.
+class Body(NamedTuple):
+    """A body as it came, and what undoes its Content-Encoding.
 
-    `limit` is in bytes and holds before and after decompression. Raises ApiError: 413 over the
-    limit, 415 for an unknown Content-Encoding, 400 for damaged compression.
+    `unpack` takes the limit as well, in bytes. It raises ApiError: 413 over the limit, 400 for
+    damaged compression.
+    """
+
+    raw: bytes
+    unpack: Unpack
+
+    @property
+    def is_large(self) -> bool:
+        """Whether to go through it takes longer than other requests should wait."""
+        return len(self.raw) > (LARGE_BYTES if self.unpack is _plain else LARGE_PACKED_BYTES)
+
+
+async def read_body(request: Any, limit: int) -> Body:
+    """The request's body, of `limit` bytes at the most.
+
+    Raises ApiError: 413 over the limit, 415 for an unknown Content-Encoding.
     """
     encoding = request.get_header("Content-Encoding")
     unpack = _plain if encoding is None else _unpacker(encoding)
@@ -41,7 +58,7 @@ async def read_body(request: Any, limit: int) -> bytes:
         raw = await request.stream.read()
         if len(raw) < length:
             raise _cut_short(len(raw), length)
-    return unpack(raw, limit)
+    return Body(raw, unpack)
 
 
 def _plain(raw: bytes, limit: int) -> bytes:

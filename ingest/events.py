@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import Executor
+
 import falcon
 import falcon.asgi
 import msgspec
@@ -10,7 +13,7 @@ from shared.http import ApiError, Right, Tokens
 from shared.stream import Packed, pack
 
 from ingest.admission import Gate, Rejection
-from ingest.body import read_body
+from ingest.body import Body, read_body
 from ingest.committer import GroupCommitter
 from ingest.docs import operation_of_source
 from ingest.metrics import IngestMetrics
@@ -33,7 +36,10 @@ class Taken(msgspec.Struct):
 
 
 class EventsResource:
-    """`POST`: events of one source, queued when the answer is 202."""
+    """`POST`: events of one source, queued when the answer is 202.
+
+    `large_bodies` goes through what would keep the event loop from other requests.
+    """
 
     def __init__(
         self,
@@ -44,6 +50,7 @@ class EventsResource:
         tokens: Tokens,
         limits: Limits,
         metrics: IngestMetrics,
+        large_bodies: Executor,
     ) -> None:
         self.operations = {"post": operation_of_source(source)}
         self._source = source.name
@@ -53,6 +60,7 @@ class EventsResource:
         self._committer = committer
         self._tokens = tokens
         self._limits = limits
+        self._large_bodies = large_bodies
         self._responses = metrics.responses.samples
         self._events = metrics.events.samples
         self._taken = (source.name, str(falcon.http_status_to_code(source.replies.status)))
@@ -63,8 +71,7 @@ class EventsResource:
     async def on_post(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
         if self._tokens:
             self._tokens.require(request.get_header("Authorization"), Right.INGEST)
-        parse = self._parser(request)
-        taken = self._take(parse, await read_body(request, self._limits.body_bytes))
+        taken = await self._receive(self._parser(request), request)
         if taken.batches:
             try:
                 await self._committer.commit(taken.batches)
@@ -93,14 +100,22 @@ class EventsResource:
             )
         return parse
 
-    def _take(self, parse: Parser, body: bytes) -> Taken:
+    async def _receive(self, parse: Parser, request: falcon.asgi.Request) -> Taken:
+        """What the body brings; a large one is gone through beside the event loop."""
+        body = await read_body(request, self._limits.body_bytes)
+        if not body.is_large:
+            return self._take(parse, body)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._large_bodies, self._take, parse, body)
+
+    def _take(self, parse: Parser, body: Body) -> Taken:
         """Everything up to the queue.
 
         Body and events are let go on return, while they are still in the processor's cache: kept
         until the broker has answered they cost as much again.
         """
         try:
-            received = parse(body, self._limits.events)
+            received = parse(body.unpack(body.raw, self._limits.body_bytes), self._limits.events)
         except Malformed as error:
             message = f"the body is {error}"
             raise ApiError(falcon.HTTP_400, "invalid_request", message) from None
