@@ -135,6 +135,17 @@ export function askRange(zone) {
   ] });
 }
 
+/** A link that is selected, to be copied by hand. */
+export function offerLink(link) {
+  const dialog = openDialog({ title: "Link to this view", body: [
+    h("p", {}, "This browser does not let the page copy it: it is selected, for you to copy."),
+    h("div", { class: "form" }, field("Link", { readonly: true, value: link })),
+  ] });
+  const input = dialog.querySelector("input");
+  input.focus();
+  input.select();
+}
+
 export function closeMenu() {
   $("menu").open = false;
 }

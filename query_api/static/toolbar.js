@@ -1,7 +1,7 @@
 // The controls above the page: range, filters, ranking, and what the menu holds.
 
 import { labelOf } from "./breakdowns.js";
-import { askRange, closeMenu } from "./dialogs.js";
+import { askRange, closeMenu, offerLink } from "./dialogs.js";
 import { $, fill, h, say } from "./dom.js";
 import { time, zoneName } from "./format.js";
 import { clearFilters, NAMES, pairs, resolve, setRange, setSort, toggleFilter, view } from "./view.js";
@@ -32,8 +32,14 @@ async function copyLink() {
   link.searchParams.delete("range");
   link.searchParams.set("start", start);
   link.searchParams.set("end", end);
-  await navigator.clipboard.writeText(link.href);
   closeMenu();
+  try {
+    await navigator.clipboard.writeText(link.href);
+  } catch {
+    // Over plain HTTP from another machine there is no clipboard; elsewhere it may be denied.
+    offerLink(link.href);
+    return;
+  }
   say("The link is copied");
   $("updated").textContent = "Link copied";
 }

@@ -134,6 +134,23 @@ def test_an_address_holds_a_view_that_can_be_shared(
         assert other.page.is_checked("#sorts input[value=cost]")
 
 
+def test_where_there_is_no_clipboard_the_link_is_selected(chrome: Any, board: Pipeline) -> None:
+    with Dashboard(chrome, board.query_url) as dashboard:
+        # As over plain HTTP from another machine.
+        dashboard.page.add_init_script(
+            "Object.defineProperty(navigator, 'clipboard', { value: undefined })"
+        )
+        dashboard.open("?model=gpt-4o")
+        dashboard.page.click("#menu summary")
+        dashboard.page.click("#copy-link")
+        shown = dashboard.page.input_value("dialog input")
+        period = dashboard.period
+
+        link = f"?model=gpt-4o&start={period['start']}&end={period['end']}"
+        assert shown == f"{board.query_url}/{link}"
+        assert dashboard.page.evaluate("getSelection().toString()") == shown
+
+
 def test_keys_go_by_their_labels(dashboard: Dashboard) -> None:
     shown = dashboard.texts("#top-api_key_id .pick")
     assert shown
