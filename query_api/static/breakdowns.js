@@ -2,7 +2,7 @@
 
 import { $, fill, h } from "./dom.js";
 import { saveCsv } from "./download.js";
-import { compact, count, duration, money, share } from "./format.js";
+import { compact, count, duration, money, share, shortMoney } from "./format.js";
 import { hasFilter, NAMES, toggleFilter, view } from "./view.js";
 
 export const DIMENSIONS = ["model", "api_key_id", "endpoint", "backend"];
@@ -20,7 +20,7 @@ const COLUMNS = [
   ["errors", "Errors", (group) => share(group.requests ? group.failed_requests / group.requests : null)],
   ["tokens", "Tokens", (group) => compact(group.input_tokens + group.output_tokens)],
   ["p95", "p95", (group) => duration(group.latency_ms.p95)],
-  ["cost", "Cost", (group) => money(group.cost)],
+  ["cost", "Cost", (group) => shortMoney(group.cost), (group) => money(group.cost)],
 ];
 
 const panels = {};
@@ -91,8 +91,9 @@ function row(by, group, sort, part) {
         "data-focus": `${by}:${value}`, onclick: () => toggleFilter(by, value) }, labelOf(by, value));
   return h("tr", { class: on ? "on" : null },
     h("th", { scope: "row" }, name, bar),
-    COLUMNS.map(([column, , write]) =>
-      h("td", { class: `number col-${column}${column === sort ? " sorted" : ""}` }, write(group))));
+    COLUMNS.map(([column, , write, full = null]) =>
+      h("td", { class: `number col-${column}${column === sort ? " sorted" : ""}`, title: full?.(group) },
+        write(group))));
 }
 
 function saveGroups(by, groups) {

@@ -11,15 +11,20 @@ export const PAGE = 25;
 let shown = [];
 let cursor = null;
 let parts = null;
+// Of the page that is being read: it ends with what it would be added to.
+let reading = null;
 
-/** `readPage(cursor)` answers the page that follows; `saveAll()` exports the range's events. */
-export function mountEvents(readPage, saveAll) {
+/**
+ * `readPage(cursor, signal)` answers the page that follows; `saveAll()` exports the range's events;
+ * `tell(problem)` says why a page could not be read.
+ */
+export function mountEvents(readPage, saveAll, tell) {
   parts = {
     caption: h("p", { class: "caption" }),
     rows: h("tbody", {}),
     table: null,
     empty: h("div", { class: "empty" }, "Loading…"),
-    more: h("button", { type: "button", class: "button", hidden: true, onclick: () => older(readPage) },
+    more: h("button", { type: "button", class: "button", hidden: true, onclick: () => older(readPage, tell) },
       `Show ${PAGE} older`),
   };
   const columns = ["Time", "Status", "Model", "Endpoint", "Backend", "Key", "Duration", "Tokens", "Cost"];
@@ -39,6 +44,13 @@ export function mountEvents(readPage, saveAll) {
 export function resetEvents() {
   shown = [];
   cursor = null;
+  stopReading();
+}
+
+function stopReading() {
+  reading?.abort();
+  reading = null;
+  parts.more.disabled = false;
 }
 
 export function failEvents(problem) {
@@ -50,9 +62,10 @@ export function showEvents(page, stats) {
   const known = new Set(shown.map(({ id }) => id));
   const fresh = page.events.filter(({ id }) => !known.has(id));
   // No event in common: what lies between is unknown, so the older ones can't stay.
-  const joined = fresh.length < page.events.length && shown.length > PAGE;
+  const joined = fresh.length < page.events.length && (shown.length > PAGE || reading);
   if (joined) shown = merge(fresh, shown).filter((event) => event.timestamp >= page.start);
   else {
+    stopReading();
     shown = page.events;
     cursor = page.next_cursor;
   }
@@ -60,17 +73,22 @@ export function showEvents(page, stats) {
   if (!shown.length) fill(parts.empty, nothing(stats));
 }
 
-async function older(readPage) {
+async function older(readPage, tell) {
+  const mine = new AbortController();
+  reading = mine;
   parts.more.disabled = true;
   try {
-    const page = await readPage(cursor);
+    const page = await readPage(cursor, mine.signal);
+    if (mine.signal.aborted) return;
     const known = new Set(shown.map(({ id }) => id));
     shown = merge(shown, page.events.filter(({ id }) => !known.has(id)));
     cursor = page.next_cursor;
     render(new Set());
     say(`${shown.length} events are shown`);
+  } catch (problem) {
+    if (!mine.signal.aborted) tell(problem);
   } finally {
-    parts.more.disabled = false;
+    if (reading === mine) stopReading();
   }
 }
 

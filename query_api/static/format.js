@@ -39,15 +39,21 @@ export const money = orNothing((value) => {
     size === 0 || size >= 0.1
       ? { minimumFractionDigits: 2, maximumFractionDigits: 2 }
       : { maximumSignificantDigits: 2 };
-  if (size >= 100_000) {
-    return new Intl.NumberFormat("en", {
-      style: "currency", currency, currencyDisplay: "narrowSymbol", notation: "compact", maximumSignificantDigits: 4,
-    }).format(value);
-  }
+  if (size >= 100_000) return largeMoney(value, 4);
   return new Intl.NumberFormat(LOCALE, {
     style: "currency", currency, currencyDisplay: "narrowSymbol", ...digits,
   }).format(value);
 });
+
+/** The same for narrow columns: 0.0001 → "<$0.01", 12345.6 → "$12.3K". */
+export const shortMoney = orNothing((value) => {
+  if (value > 0 && value < 0.01) return `<${money(0.01)}`;
+  return value >= 10_000 ? largeMoney(value, 3) : money(value);
+});
+
+const largeMoney = (value, maximumSignificantDigits) => new Intl.NumberFormat("en", {
+  style: "currency", currency, currencyDisplay: "narrowSymbol", notation: "compact", maximumSignificantDigits,
+}).format(value);
 
 /** Milliseconds → "840 ms", "1.25 s", "2 min 5 s". */
 export const duration = orNothing((ms) => {

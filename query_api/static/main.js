@@ -164,15 +164,21 @@ async function exportEvents() {
   }
 }
 
-function olderEvents(cursor) {
-  return get("events", [["cursor", cursor], ["limit", PAGE]]);
+function olderEvents(cursor, signal) {
+  return get("events", [["cursor", cursor], ["limit", PAGE]], signal);
+}
+
+function tellOlder(problem) {
+  if (problem.status === undefined) throw problem;
+  showProblems([problem]);
+  if (problem.status === 401) signIn(problem);
 }
 
 function begin() {
   mountToolbar();
   mountTrends();
   mountBreakdowns();
-  mountEvents(olderEvents, exportEvents);
+  mountEvents(olderEvents, exportEvents, tellOlder);
   mountPipeline(() => refresh({ whole: true }));
   awaitFigures();
   showView();

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import re
+import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from tests.dashboard.driving import ZONE, Dashboard
-from tests.harness import Pipeline
+from tests.harness import Pipeline, event, wait_until
 
 pytestmark = pytest.mark.long
 
@@ -117,6 +119,96 @@ def test_events_are_read_further_back(board: Pipeline, dashboard: Dashboard) -> 
         "all => all.map(r => r.dataset.id)"
     )
     assert ids == [event["id"] for event in expected]
+
+
+OLDER = "#events button:text('older')"
+OLDER_PAGES = "**/analytics/events?cursor=*"
+
+
+def _ask_older_and_hold(dashboard: Dashboard) -> Any:
+    """Click for older events; the request, of which the page has no answer yet."""
+    held: list[Any] = []
+    dashboard.page.route(OLDER_PAGES, lambda route: held.append(route))
+    with dashboard.page.expect_request(OLDER_PAGES):
+        dashboard.page.click(OLDER)
+    wait_until(lambda: dashboard.page.wait_for_timeout(10) or held, what="the request")
+    return held[0]
+
+
+def _shown_ids(dashboard: Dashboard) -> list[str]:
+    rows = dashboard.page.locator("#events tbody tr")
+    ids: list[str] = rows.evaluate_all("all => all.map(r => r.dataset.id)")
+    return ids
+
+
+def test_older_events_of_another_view_stay_out_of_this_one(
+    board: Pipeline, dashboard: Dashboard
+) -> None:
+    late = _ask_older_and_hold(dashboard)
+    dashboard.click("#top-model .pick:text-is('gpt-4o-mini')")
+    late.continue_()
+    dashboard.page.wait_for_selector(f"{OLDER}:enabled")
+
+    expected = board.get("events", limit=25, model="gpt-4o-mini", **dashboard.period)["events"]
+    assert _shown_ids(dashboard) == [event["id"] for event in expected]
+
+
+def test_events_that_come_while_older_ones_are_read_leave_no_gap(
+    tmp_path: Path, chrome: Any
+) -> None:
+    now = int(time.time())
+
+    def post(numbers: range) -> None:
+        before = pipeline.total()
+        pipeline.post([event(n, timestamp=now - 200 + n) for n in numbers])
+        pipeline.wait_for_total(before + len(numbers))
+
+    with Pipeline(tmp_path) as pipeline:
+        post(range(60))
+        with Dashboard(chrome, pipeline.query_url) as dashboard:
+            dashboard.open("?range=1h")
+            late = _ask_older_and_hold(dashboard)
+            post(range(60, 64))
+            dashboard.click("#refresh")
+            late.continue_()
+            dashboard.page.wait_for_selector("#events tbody tr:nth-child(50)")
+            shown = _shown_ids(dashboard)
+
+    assert shown == [f"event-{n}" for n in reversed(range(10, 64))]
+
+
+def test_older_events_that_can_not_be_read_are_said(chrome: Any, board: Pipeline) -> None:
+    refusal = {"error": {"message": "the store is away", "type": "store_unavailable"}}
+    with Dashboard(chrome, board.query_url, refusals=(503,)) as dashboard:
+        dashboard.open()
+        dashboard.page.route(OLDER_PAGES, lambda route: route.fulfill(status=503, json=refusal))
+        dashboard.page.click(OLDER)
+        dashboard.page.wait_for_selector("#notice:has-text('The store is away.')")
+        assert dashboard.page.is_enabled(OLDER)
+        assert dashboard.page.locator("#events tbody tr").count() == 25
+
+
+def test_a_cost_is_shown_whole_in_a_narrow_table(tmp_path: Path, chrome: Any) -> None:
+    costs = {"tiny": 0.000_012_3, "small": 0.012, "large": 98_765.43, "free": 0.0}
+    now = int(time.time())
+    with Pipeline(tmp_path) as pipeline:
+        request = event(0)["request"]
+        pipeline.post(
+            [
+                event(n, timestamp=now - 9, request={**request, "model": m}, cost={"total_cost": c})
+                for n, (m, c) in enumerate(costs.items())
+            ]
+        )
+        pipeline.wait_for_total(len(costs))
+        for width in (360, 1_024, 1_241, 1_440):
+            window = {"width": width, "height": 900}
+            with Dashboard(chrome, pipeline.query_url, viewport=window) as dashboard:
+                dashboard.open("?range=1h&sort=cost")
+                cells = dashboard.page.locator("#top-model td.col-cost")
+                assert cells.all_inner_texts() == ["$98.8K", "$0.012", "<$0.01", "$0.00"]
+                assert cells.nth(2).get_attribute("title") == "$0.000012"
+                wider = cells.evaluate_all("all => all.map(e => e.scrollWidth > e.clientWidth)")
+                assert not any(wider), width
 
 
 def test_an_events_details_hold_all_of_it_and_filter(board: Pipeline, dashboard: Dashboard) -> None:
