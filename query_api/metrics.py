@@ -128,6 +128,11 @@ PIPELINE_COUNTERS: tuple[tuple[str, str, Callable[[PipelineState], float]], ...]
         lambda state: state.duplicates_total,
     ),
     (
+        "routiium_pipeline_expired_events",
+        "Events whose time to live had ended before a worker could write them",
+        lambda state: state.expired_total,
+    ),
+    (
         "routiium_pipeline_dead_lettered_events",
         "Events that became dead letters",
         lambda state: state.dead_letters_total,

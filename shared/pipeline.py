@@ -81,7 +81,8 @@ class PipelineState:
     `backlog` is events that were accepted and are not written yet, in `backlog_entries` entries of
     the stream and `backlog_bytes` bytes; the first of them has waited `oldest_pending_seconds`.
     `dead_letters` are kept now. Totals count since the broker's data began: `dead_letters_total`
-    ever made, `dead_letters_dropped` pushed out at the bound, `replayed_total` put back.
+    ever made, `dead_letters_dropped` pushed out at the bound, `replayed_total` put back,
+    `expired_total` not written since they had ended by then.
     """
 
     backlog: int
@@ -95,4 +96,5 @@ class PipelineState:
     replayed_total: int
     written_total: int
     duplicates_total: int
+    expired_total: int
     broker: BrokerState

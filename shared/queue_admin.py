@@ -31,7 +31,7 @@ from shared.traffic import Labels, Sums, Traffic
 _progress = msgspec.msgpack.Decoder(Progress)
 _labels = msgspec.msgpack.Decoder(Labels)
 _sums = msgspec.msgpack.Decoder(Sums)
-_TOTALS = ["written", "duplicates", "dead", "dead_dropped", "replayed"]
+_TOTALS = ["written", "duplicates", "expired", "dead", "dead_dropped", "replayed"]
 
 
 class QueueAdmin:
@@ -114,7 +114,7 @@ def _state(replies: list[Any], broker: BrokerState, stalled_seconds: float) -> P
     if broker.uptime_seconds is not None and broker.uptime_seconds < stalled_seconds:
         stalled_seconds = float("inf")
     events, size = (max(0, int(value or 0)) for value in backlog)
-    written, duplicates, dead, dropped, replayed = (int(value or 0) for value in totals)
+    written, duplicates, expired, dead, dropped, replayed = (int(value or 0) for value in totals)
     return PipelineState(
         backlog=events,
         backlog_entries=entries,
@@ -127,6 +127,7 @@ def _state(replies: list[Any], broker: BrokerState, stalled_seconds: float) -> P
         replayed_total=replayed,
         written_total=written,
         duplicates_total=duplicates,
+        expired_total=expired,
         broker=broker,
     )
 

@@ -65,7 +65,7 @@ CLEARED = NAMESPACE + "cleared"
 WORKERS = NAMESPACE + "workers"
 """Hash: consumer name to its msgpack `Progress`."""
 TOTALS = NAMESPACE + "totals"
-"""Hash of counters: written, duplicates, dead, dead_dropped, replayed."""
+"""Hash of counters: written, duplicates, expired, dead, dead_dropped, replayed."""
 TRAFFIC = NAMESPACE + "traffic:1"
 """Hash: msgpack of `Labels` to msgpack `Sums`. The number is their layout's."""
 WRITING = NAMESPACE + "writing:"
@@ -189,6 +189,7 @@ class EventQueue:
         *,
         new: int,
         seen: int,
+        expired: int = 0,
         progress: Progress,
         letters: Sequence[tuple[str, DeadLetter]] = (),
         max_letters: int = 1,
@@ -197,14 +198,15 @@ class EventQueue:
     ) -> int:
         """Drop entries whose events are in the store, and publish progress.
 
-        `new` events were written, `seen` were there already. `letters` are the events that could
-        not be, each with the id of its entry; of all dead letters the newest `max_letters` stay.
+        `new` events were written, `seen` were there already, `expired` had ended before. `letters`
+        are the events that could not be written, each with the id of its entry; of all dead letters
+        the newest `max_letters` stay.
         `traffic` is what the new events add to the traffic counters: past `max_combinations`
         different labels their model is `other`, and past twice as many all of them are. Returns
         how many dead letters were pushed out. Repeating the call counts and keeps nothing twice.
         """
         encoded = _encoder.encode(progress)
-        arguments: list[Any] = [GROUP, consumer, encoded, new, seen, max_letters]
+        arguments: list[Any] = [GROUP, consumer, encoded, new, seen, expired, max_letters]
         arguments += (_encoder.encode(traffic or []), max_combinations, len(entries))
         for entry in entries:
             arguments += (entry.id, entry.count, entry.size)

@@ -52,10 +52,10 @@ return {{at, redis.call('GET', KEYS[3])}}
 """
 
 # An entry counts, and its dead letters are kept, for whoever deletes it: once.
-# ARGV: group, consumer, progress, new, seen, bound of dead letters, traffic as msgpack, bound of
-# its combinations, number of entries; for each entry id, events, bytes; for each dead letter its
-# entry's id and its six fields. Returns the time of the progress, and how many dead letters were
-# pushed out.
+# ARGV: group, consumer, progress, new, seen, expired, bound of dead letters, traffic as msgpack,
+# bound of its combinations, number of entries; for each entry id, events, bytes; for each dead
+# letter its entry's id and its six fields. Returns the time of the progress, and how many dead
+# letters were pushed out.
 # Traffic past its bound keeps endpoint and backend, past twice the bound nothing.
 ACK = (
     _SET_PROGRESS
@@ -91,8 +91,8 @@ local function count_traffic(packed, bound)
 end
 
 local gone, events, bytes = {}, 0, 0
-local last = 9 + 3 * ARGV[9]
-for i = 10, last, 3 do
+local last = 10 + 3 * ARGV[10]
+for i = 11, last, 3 do
   if redis.call('XDEL', KEYS[1], ARGV[i]) == 1 then
     gone[ARGV[i]] = true
     events = events + ARGV[i + 1]
@@ -110,7 +110,7 @@ for i = last + 1, #ARGV, 7 do
 end
 if dead > 0 then
   redis.call('HINCRBY', KEYS[3], 'dead', dead)
-  dropped = redis.call('XTRIM', KEYS[6], 'MAXLEN', ARGV[6])
+  dropped = redis.call('XTRIM', KEYS[6], 'MAXLEN', ARGV[7])
   redis.call('HINCRBY', KEYS[3], 'dead_dropped', dropped)
 end
 if next(gone) then
@@ -118,7 +118,8 @@ if next(gone) then
   redis.call('HINCRBY', KEYS[2], 'bytes', -bytes)
   redis.call('HINCRBY', KEYS[3], 'written', ARGV[4])
   redis.call('HINCRBY', KEYS[3], 'duplicates', ARGV[5])
-  count_traffic(ARGV[7], tonumber(ARGV[8]))
+  redis.call('HINCRBY', KEYS[3], 'expired', ARGV[6])
+  count_traffic(ARGV[8], tonumber(ARGV[9]))
 end
 if redis.call('XLEN', KEYS[1]) == 0 then redis.call('DEL', KEYS[2]) end
 local at = set_progress(KEYS[4], ARGV[2], ARGV[3])

@@ -142,6 +142,7 @@ class Consumer:
             work.entries,
             new=work.new,
             seen=work.seen,
+            expired=work.expired,
             progress=progress,
             letters=work.letters,
             max_letters=self._max_dead_letters,

@@ -44,7 +44,7 @@ class Work:
     """A batch of entries, decoded, and what has become of it so far.
 
     `letters` are dead letters, each with the id of its entry. `new` events were written, `seen`
-    were in the store already.
+    were in the store already, `expired` had ended before they could be written.
     """
 
     entries: list[Entry]
@@ -53,6 +53,7 @@ class Work:
     letters: list[tuple[str, DeadLetter]] = field(default_factory=list)
     new: int = 0
     seen: int = 0
+    expired: int = 0
     _all: Tally = field(default_factory=Tally)
     _written: Tally = field(default_factory=Tally)
 
@@ -121,6 +122,11 @@ def not_cleared(items: list[Item], cleared: str | None) -> list[Item]:
     if not items or entry_order(items[0].entry) > newest:
         return items
     return [item for item in items if entry_order(item.entry) > newest]
+
+
+def not_expired(items: list[Item], horizon: int) -> list[Item]:
+    """The items that a store whose horizon this is still takes."""
+    return [item for item in items if item.event.timestamp > horizon] if horizon else items
 
 
 def _decode_entry(work: Work, entry: Entry, now: float) -> None:

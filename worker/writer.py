@@ -20,7 +20,7 @@ from shared.stores.base import Store
 from shared.stream import EventQueue
 
 from worker.apart import Group, Outcome, append_apart, halves
-from worker.decode import Work, not_cleared, plain
+from worker.decode import Work, not_cleared, not_expired, plain
 from worker.pace import Backoff, Every, Pace
 from worker.tally import newly_written
 
@@ -89,10 +89,12 @@ class Writer:
 
     async def _append_whole(self, work: Work) -> None:
         items = not_cleared(work.items, await self._announce(work))
-        if items:
-            events = [item.event for item in items]
+        alive = not_expired(items, self._store.horizon())
+        if alive:
+            events = [item.event for item in alive]
             new = await self._in_thread(work, partial(self._store.append, events))
-            work.count(new, len(items) - new, newly_written(events, new))
+            work.count(new, len(alive) - new, newly_written(events, new))
+        work.expired += len(items) - len(alive)
 
     async def _take_apart(self, work: Work, failures: int) -> None:
         """Store what can be stored of a refused batch, and bury what can't."""
@@ -101,7 +103,7 @@ class Writer:
         while groups:
             cleared = await self._announce(work)
             await self._queue.hold(self._name, work.ids)
-            wanted = [Group(not_cleared(items, cleared), failed) for items, failed in groups]
+            wanted = [self._wanted(work, group, cleared) for group in groups]
             outcome = await self._in_thread(work, partial(self._append_slice, wanted))
             self._note(work, outcome)
             groups = outcome.rest
@@ -114,6 +116,13 @@ class Writer:
                 raise GivenBack
             else:
                 backoff.reset()
+
+    def _wanted(self, work: Work, group: Group, cleared: str | None) -> Group:
+        """What is still to be written of a group; counts what has expired."""
+        items = not_cleared(group.items, cleared)
+        alive = not_expired(items, self._store.horizon())
+        work.expired += len(items) - len(alive)
+        return Group(alive, group.failures)
 
     def _append_slice(self, groups: list[Group]) -> Outcome:
         pace = self._pace

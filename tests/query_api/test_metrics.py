@@ -90,6 +90,7 @@ def test_the_pipeline_tells_how_it_is(counted: Pipeline) -> None:
         "dead_letters": 0,
         "written_events_total": 5,
         "duplicate_events_total": 0,
+        "expired_events_total": 0,
         "dead_lettered_events_total": 0,
         "dropped_dead_letters_total": 0,
         "replayed_dead_letters_total": 0,

@@ -49,6 +49,7 @@ QUIET = PipelineState(
     replayed_total=0,
     written_total=7,
     duplicates_total=1,
+    expired_total=0,
     broker=BROKER,
 )
 WAITING = replace(QUIET, backlog=500, backlog_entries=1, backlog_bytes=800)

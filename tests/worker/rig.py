@@ -51,8 +51,8 @@ T = TypeVar("T")
 class TroubledStore(JsonlStore):
     """A JSONL store that is away, chokes on some ids, or hangs, as it is told."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, **options: Any) -> None:
+        super().__init__(path, **options)
         self.away = False
         self.poison: set[str] = set()
         self.slow = 0.0

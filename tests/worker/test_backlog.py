@@ -65,7 +65,7 @@ async def test_acknowledging_takes_off_what_the_entries_held(rig: Rig) -> None:
 
     await acknowledge(rig, [second], seen=2)
     assert await backlog(rig) == (0, 0)
-    assert await rig.totals() == {"written": 5, "duplicates": 2}
+    assert await rig.totals() == {"written": 5, "duplicates": 2, "expired": 0}
 
 
 async def test_acknowledging_twice_takes_off_once(rig: Rig) -> None:
@@ -78,7 +78,7 @@ async def test_acknowledging_twice_takes_off_once(rig: Rig) -> None:
     await acknowledge(rig, [entry], seen=3)
 
     assert await backlog(rig) == (4, other.size)
-    assert await rig.totals() == {"written": 3, "duplicates": 0}
+    assert await rig.totals() == {"written": 3, "duplicates": 0, "expired": 0}
 
 
 async def test_acknowledging_what_a_clear_dropped_takes_nothing_off(rig: Rig) -> None:

@@ -21,7 +21,7 @@ async def test_what_is_queued_is_stored_once_and_leaves_the_queue(rig: Rig) -> N
 
     await rig.stored(range(1_200))
     assert await rig.pending() == 0
-    assert await rig.totals() == {"written": 1_200, "duplicates": 0}
+    assert await rig.totals() == {"written": 1_200, "duplicates": 0, "expired": 0}
 
 
 async def test_an_entry_is_acknowledged_after_its_append_and_not_before(rig: Rig) -> None:
@@ -47,7 +47,7 @@ async def test_a_crash_between_append_and_acknowledgement_counts_nothing_twice(r
     rig.start()
 
     await rig.stored(range(10))
-    assert await rig.totals() == {"written": 0, "duplicates": 10}
+    assert await rig.totals() == {"written": 0, "duplicates": 10, "expired": 0}
 
 
 async def test_a_crash_in_the_middle_of_an_append_loses_nothing(rig: Rig) -> None:
@@ -193,7 +193,7 @@ async def test_three_consumers_share_the_work_without_repeating_it(rig: Rig) -> 
         await rig.add(range(first, first + 100))
 
     await rig.stored(range(3_000))
-    assert await rig.totals() == {"written": 3_000, "duplicates": 0}
+    assert await rig.totals() == {"written": 3_000, "duplicates": 0, "expired": 0}
 
 
 async def test_workers_that_are_gone_for_good_are_forgotten(rig: Rig) -> None:

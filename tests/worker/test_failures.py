@@ -78,7 +78,13 @@ async def test_one_bad_event_of_500_costs_that_event(rig: Rig) -> None:
     [batch] = msgspec.msgpack.decode(letter["payload"], type=list[QueuedBatch])
     assert (batch.source, len(batch.events)) == ("native", 1)
     assert (batch.events[0].id, batch.events[0].timestamp) == ("event-137", 1_700_000_137)
-    assert await rig.totals() == {"written": 499, "duplicates": 0, "dead": 1, "dead_dropped": 0}
+    assert await rig.totals() == {
+        "written": 499,
+        "duplicates": 0,
+        "expired": 0,
+        "dead": 1,
+        "dead_dropped": 0,
+    }
 
 
 async def test_a_batch_is_split_so_that_each_event_of_it_has_five_tries(rig: Rig) -> None:
