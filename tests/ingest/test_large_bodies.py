@@ -80,6 +80,7 @@ PLAIN, NOISE = b"{}" * 1_000_000, os.urandom(200_000)
         (gzip.compress(b"{}"), b"{}", "gzip", True),
         (gzip.compress(NOISE), NOISE, "gzip", False),
     ],
+    ids=["small", "at the line", "large", "small, gzip", "large, gzip"],
 )
 def test_only_a_large_body_leaves_the_event_loop(
     client: testing.TestClient,
