@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 from typing import Annotated, Any
 
 import typer
@@ -11,40 +12,57 @@ from routiium_client.cli import options, show
 from routiium_client.cli.service import Params, Service
 
 _PAGE = 1_000
-_OVERLAP_SECONDS = 120
-"""How late an event may be stored after its time and still be seen."""
+_NEAR_SECONDS = 120
+"""Each look goes back so far: most events are stored that soon after their time."""
+_FAR_SECONDS = 3_600
+"""Now and then a look goes back so far, for requests that took long: their time is their start."""
+_FAR_EVERY_SECONDS = 10
+_FAR_PAGES = 10
+"""But past the near ones it reads no more than so many pages."""
 
 
 class Follower:
-    """Events as they come: each poll gives those that no poll has given."""
+    """Events as they come: each poll gives those that no poll has given, the oldest first."""
 
     def __init__(self, service: Service, filters: Params) -> None:
         self._service = service
         self._filters = list(filters)
         self._seen: dict[str, int] = {}
+        self._horizon = 0
+        self._far_at = 0.0
 
     def begin(self, now: float, lines: int) -> list[dict[str, Any]]:
         """The newest `lines` events so far, the oldest of them first."""
-        found = self._new(now)
+        found = self.poll(now)
         return found[-lines:] if lines else []
 
     def poll(self, now: float) -> list[dict[str, Any]]:
-        edge = int(now) - 2 * _OVERLAP_SECONDS
-        self._seen = {name: at for name, at in self._seen.items() if at >= edge}
-        return self._new(now)
+        near = int(now) - _NEAR_SECONDS
+        if now < self._far_at:
+            return self._new(near, near)
+        self._far_at = now + _FAR_EVERY_SECONDS
+        # It never goes back: what lies before it is forgotten, and would be new again.
+        self._horizon = max(self._horizon, int(now) - _FAR_SECONDS)
+        found = self._new(self._horizon, near)
+        self._seen = {name: at for name, at in self._seen.items() if at >= self._horizon}
+        return found
 
-    def _new(self, now: float) -> list[dict[str, Any]]:
-        start = int(now) - _OVERLAP_SECONDS
-        params = [("start", str(start)), ("order", "asc"), ("limit", str(_PAGE)), *self._filters]
+    def _new(self, start: int, near: int) -> list[dict[str, Any]]:
+        """Events since `start` that were not seen; older than `near` only a few pages of them."""
+        params = [("start", str(start)), ("limit", str(_PAGE)), *self._filters]
         found = []
-        while True:
+        for number in count(1):
             page = self._service.get("/analytics/events", params)
             found += [event for event in page["events"] if event["id"] not in self._seen]
             if page["next_cursor"] is None:
                 break
+            oldest = page["events"][-1]["timestamp"]
+            if number >= _FAR_PAGES and oldest < near:
+                self._horizon = oldest + 1
+                break
             params = [("cursor", page["next_cursor"]), ("limit", str(_PAGE))]
         self._seen |= {event["id"]: event["timestamp"] for event in found}
-        return found
+        return found[::-1]
 
 
 def tail(

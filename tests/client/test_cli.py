@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import routiium_client.cli.doctor as doctor_module
-from routiium_client.cli.service import QUERY, Service
+from routiium_client.cli import tail
+from routiium_client.cli.service import QUERY, Params, Service
 from routiium_client.cli.tail import Follower
 from tests.client.commands import CommandLine, addresses
 from tests.harness import Pipeline, clean_environment, event, free_port, wait_until
@@ -119,6 +121,50 @@ def test_tail_shows_what_is_stored_once_and_as_it_comes(pipeline: Pipeline) -> N
 
     assert [one["id"] for one in begun] == ["tail-2", "tail-3", "tail-4"]
     assert [one["id"] for one in came] == ["tail-9"]
+
+
+def test_tail_shows_a_request_that_took_long_when_it_is_stored(pipeline: Pipeline) -> None:
+    follower = Follower(Service(QUERY, pipeline.query_url, None), [("model", "slow")])
+    request = {"endpoint": "/v1", "model": "slow"}
+    now = time.time()
+    assert follower.begin(now, 10) == []
+    pipeline.post([event(1, id="slow-1", request=request, timestamp=int(now) - 1_800)])
+    looks = count(int(now), 10)
+
+    came = wait_until(lambda: follower.poll(next(looks)))
+
+    assert [one["id"] for one in came] == ["slow-1"]
+    assert follower.poll(next(looks)) == []
+
+
+def test_tail_looks_back_a_bounded_number_of_pages(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "_PAGE", 10)
+    monkeypatch.setattr(tail, "_FAR_PAGES", 3)
+    asked: list[str] = []
+
+    class Counting(Service):
+        def get(self, path: str, params: Params = ()) -> dict[str, Any]:
+            asked.append(path)
+            return super().get(path, params)
+
+    follower = Follower(Counting(QUERY, pipeline.query_url, None), [("model", "many")])
+    request = {"endpoint": "/v1", "model": "many"}
+    now = int(time.time())
+    before = pipeline.total()
+    old = [event(n, id=f"old-{n}", request=request, timestamp=now - 2_000 + n) for n in range(90)]
+    near = [event(n, id=f"near-{n}", request=request, timestamp=now - 60) for n in range(45)]
+    pipeline.post(old + near)
+    pipeline.wait_for_total(before + 135)
+
+    begun = follower.begin(now, 1_000)
+
+    assert len(asked) == 5
+    assert {one["id"] for one in begun} >= {f"near-{n}" for n in range(45)}
+    assert len(begun) == 50
+    # What lies behind is not taken for new later on, when there is less before it.
+    assert follower.poll(now + 10) == []
 
 
 def test_tail_ends_with_ctrl_c_and_without_an_error(pipeline: Pipeline) -> None:
