@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ SENDERS = 3
 PATIENCE_SECONDS = 60.0
 """How long ingest may be away before the import ends. A full queue is waited for without end."""
 _LONGEST_PAUSE = 5.0
+_TELL_EVERY_SECONDS = 30.0
+_AWAY = frozenset({502, 503, 504})
 _REASONS = 10
 _INTERRUPTED = 130
 
@@ -51,11 +54,16 @@ class Interrupted(Exception):
 
 
 class Poster:
-    """Posts batches from several threads, each over a connection of its own."""
+    """Posts batches from several threads, each over a connection of its own.
 
-    def __init__(self, url: str, token: str | None) -> None:
+    `tell` is called, from any thread, with a sentence for a person when it has to wait.
+    """
+
+    def __init__(self, url: str, token: str | None, tell: Callable[[str], None]) -> None:
         self._url = url
         self._token = token
+        self._tell = tell
+        self._told_at = -math.inf
         self._own = threading.local()
         self._opened: list[Transport] = []
         self.stop = threading.Event()
@@ -66,35 +74,47 @@ class Poster:
         gave_up = time.monotonic() + PATIENCE_SECONDS
         pause = 0.2
         while True:
-            answer = self._try(body, gave_up)
-            if answer is not None and answer.status in (202, 422):
-                return _tally(answer, batch)
-            if answer is not None and answer.status == 413:
-                return self._halved(batch)
-            if answer is not None and answer.status not in (429, 502, 503, 504):
-                raise Failure(f"ingest at {self._url} {explain(answer)}")
-            if answer is not None and answer.status == 429:
-                gave_up = time.monotonic() + PATIENCE_SECONDS
-            if self.stop.wait(max(pause, (answer and answer.retry_after) or 0)):
-                raise Interrupted
+            answer = self._try(body)
+            if isinstance(answer, Answer):
+                if answer.status in (202, 422):
+                    return _tally(answer, batch)
+                if answer.status == 413:
+                    return self._halved(batch)
+                if answer.status == 429:
+                    gave_up = time.monotonic() + PATIENCE_SECONDS
+                elif answer.status not in _AWAY:
+                    raise Failure(f"ingest at {self._url} {explain(answer)}")
+            self._wait(answer, gave_up, pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
 
     def close(self) -> None:
         for transport in self._opened:
             transport.close()
 
-    def _try(self, body: bytes, gave_up: float) -> Answer | None:
+    def _try(self, body: bytes) -> Answer | Unreachable:
         try:
             return self._transport.request(
                 "POST", "/analytics/events", body, Content_Type="application/x-ndjson"
             )
         except Unreachable as error:
-            if time.monotonic() > gave_up:
-                raise Failure(
-                    f"ingest does not answer at {self._url} ({error}); run the same command again "
-                    "when it does, and it goes on from here"
-                ) from None
-            return None
+            return error
+
+    def _wait(self, answer: Answer | Unreachable, gave_up: float, pause: float) -> None:
+        """Before another try; raises Failure where there were enough, and Interrupted."""
+        if isinstance(answer, Answer):
+            why = f"ingest at {self._url} {explain(answer)}"
+            pause = min(PATIENCE_SECONDS, max(pause, answer.retry_after or 0))
+        else:
+            why = f"ingest does not answer at {self._url} ({answer})"
+        if time.monotonic() > gave_up:
+            raise Failure(
+                f"{why}; run the same command again when it takes events, and it goes on from here"
+            )
+        if time.monotonic() > self._told_at + _TELL_EVERY_SECONDS:
+            self._told_at = time.monotonic()
+            self._tell(f"{why}; waiting for it")
+        if self.stop.wait(pause):
+            raise Interrupted
 
     def _halved(self, batch: Batch) -> Tally:
         """Post in two what is too large in one; a line that is too large alone is refused."""
@@ -197,7 +217,7 @@ def _import_file(path: Path, restart: bool, url: str, token: str | None, bar: Ba
             progress.forget()
         place = progress.place()
         bar.update(task, completed=place.offset)
-        poster = Poster(url, token)
+        poster = Poster(url, token, lambda text: _tell(bar, text))
         importer = Importer(poster, progress, bar, task)
         try:
             with closing(poster):
@@ -211,6 +231,12 @@ def _import_file(path: Path, restart: bool, url: str, token: str | None, bar: Ba
         except Failure as failure:
             raise Failure(f"{path}: {failure}") from None
     return importer.tally
+
+
+def _tell(bar: Bar, text: str) -> None:
+    """Above the bar. With --json there is none, and what is printed is for programs alone."""
+    if not bar.disable:
+        bar.console.print(text, markup=False)
 
 
 def _bar(*, shown: bool) -> Bar:

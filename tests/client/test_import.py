@@ -192,6 +192,26 @@ def test_an_import_waits_for_a_full_queue_and_for_ingest_to_come_back(
     assert len(ingest.posts) == 3
 
 
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_an_import_ends_where_what_is_behind_ingest_stays_away(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+) -> None:
+    monkeypatch.setattr(imports, "PATIENCE_SECONDS", 0.3)
+    path = folder / "a.jsonl"
+    big_file(path, 5)
+    refusal = (status, {"error": {"message": "the broker is away"}})
+    with FakeIngest(lambda events: refusal if events else take_all(events)) as ingest:
+        ended = CommandLine(capsys)("import", str(path), "--ingest-url", ingest.url)
+
+    assert ended.status == 1
+    assert len(ingest.posts) > 1
+    assert ended.err.count("the broker is away; waiting for it") == 1
+    assert "the broker is away; run the same command again" in ended.err
+
+
 def test_a_line_that_is_too_large_alone_is_refused_by_its_number(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
