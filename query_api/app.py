@@ -118,7 +118,7 @@ def create_app(
         "/analytics/export": ExportResource(store, clock),
         "/analytics/clear": ClearResource(store, queue),
         "/analytics/pipeline": PipelineResource(queue, Limits.of(settings)),
-        "/analytics/dead-letters": DeadLettersResource(queue.dead_letters),
+        "/analytics/dead-letters": DeadLettersResource(queue.dead_letters, store.horizon),
         "/analytics/dead-letters/replay": ReplayResource(queue.dead_letters),
         "/metrics": MetricsResource(metrics),
         "/healthz/live": LiveResource(),

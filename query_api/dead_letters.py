@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from typing import Annotated
 
 import falcon
@@ -50,20 +51,24 @@ class LettersPage(msgspec.Struct):
 
 
 class DeadLettersResource:
-    """What could not be stored."""
+    """What could not be stored, as long as its event would have been kept."""
 
-    def __init__(self, letters: DeadLetters) -> None:
+    def __init__(self, letters: DeadLetters, horizon: Callable[[], int]) -> None:
         self._letters = letters
+        self._horizon = horizon
 
     @answers(LIMIT, CURSOR, errors={503: QUEUE_AWAY})
     def on_get(self, params: Params) -> LettersPage:
         """What could not be stored, the newest first, a page at a time."""
         limit = params[LIMIT]
         # One more than asked for tells whether another page follows.
-        found = self._letters.newest(limit + 1, before=params[CURSOR]) if limit else []
+        found = self._newest(limit + 1, params[CURSOR]) if limit else []
         page = found[:limit]
         following = page[-1].id if len(found) > limit else None
         return LettersPage(page, len(page), self._letters.count(), following)
+
+    def _newest(self, limit: int, before: str | None) -> list[KeptLetter]:
+        return self._letters.newest(limit, before=before, horizon=self._horizon())
 
 
 class ReplayRequest(msgspec.Struct, forbid_unknown_fields=True):

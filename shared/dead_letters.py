@@ -40,6 +40,13 @@ class KeptLetter:
     attempts: int
     event: Event | None
 
+    def ends_after(self, horizon: int) -> bool:
+        """Whether it has not ended where what is of `horizon`, in Unix seconds, has."""
+        moment = entry_order(self.id)[0] // 1_000
+        if self.event is not None:
+            moment = min(moment, self.event.timestamp)
+        return moment > horizon
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
@@ -63,8 +70,13 @@ class DeadLetters:
         """How many are kept."""
         return int(asked(self._redis, self._redis.xlen, DEAD))
 
-    def newest(self, limit: int, *, before: str | None = None) -> list[KeptLetter]:
-        """Up to `limit` letters, the newest first; those older than the letter `before`."""
+    def newest(
+        self, limit: int, *, before: str | None = None, horizon: int = 0
+    ) -> list[KeptLetter]:
+        """Up to `limit` letters, the newest first; those older than the letter `before`.
+
+        What has ended by `horizon`, in Unix seconds, is left out, as if it had been removed.
+        """
         letters: list[KeptLetter] = []
         if before is not None and entry_order(before) == (0, 0):
             return letters  # Nothing is older than that, and Redis refuses to look for it.
@@ -72,10 +84,11 @@ class DeadLetters:
             end = f"({before}" if before else "+"
             count = min(CHUNK, limit - len(letters))
             found = asked(self._redis, self._redis.xrevrange, DEAD, end, "-", count)
-            letters += [_letter(*raw) for raw in found]
+            read = [_letter(*raw) for raw in found]
+            letters += [letter for letter in read if letter.ends_after(horizon)]
             if len(found) < count:
                 break
-            before = letters[-1].id
+            before = read[-1].id
         return letters
 
     def replay(self, ids: Sequence[str] | None = None) -> Replayed:

@@ -80,7 +80,8 @@ class Entry:
 class DeadLetter:
     """An event that could not be stored: why, when (Unix seconds), from where, how often tried.
 
-    `payload` is an entry's `data` with this event alone, or with what could not be read.
+    `payload` is an entry's `data` with this event alone, or with what could not be read;
+    `timestamp` the event's, in Unix seconds, None where it could not be read.
     """
 
     event_id: str | None
@@ -89,6 +90,7 @@ class DeadLetter:
     source: str
     attempts: int
     payload: bytes
+    timestamp: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

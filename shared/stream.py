@@ -77,6 +77,9 @@ ARQ_QUEUE = NAMESPACE + "jobs"
 WRITING_SECONDS = 8
 """How long an announced append is believed in; a worker announces a long one again and again."""
 
+EXPIRY_STEP = 100
+"""Dead letters that one step of their expiry looks at."""
+
 _encoder = msgspec.msgpack.Encoder()
 _progress = msgspec.msgpack.Decoder(Progress)
 
@@ -213,6 +216,7 @@ class EventQueue:
         for entry_id, letter in letters:
             arguments += (entry_id, letter.event_id or "", letter.reason, letter.at)
             arguments += (letter.source, letter.attempts, letter.payload)
+            arguments.append("" if letter.timestamp is None else letter.timestamp)
         keys = [STREAM, BACKLOG, TOTALS, WORKERS, WRITING + consumer, DEAD, TRAFFIC]
         at, dropped = await self._answered(self._ack(keys=keys, args=arguments))
         progress.at = float(at)
@@ -227,6 +231,21 @@ class EventQueue:
     async def withdraw(self, consumer: str) -> None:
         """Publish nothing of this consumer any more; it has stopped."""
         await self._answered(self._redis.hdel(WORKERS, consumer))
+
+    async def expire_letters(self, horizon: int) -> int:
+        """Remove dead letters that have ended by `horizon`, in Unix seconds; returns how many.
+
+        A letter ends with its event, and at the latest as an event of its own time would. Each
+        step looks at EXPIRY_STEP letters.
+        """
+        gone, start = 0, b"-"
+        while start:
+            arguments: list[Any] = [start, EXPIRY_STEP, horizon]
+            removed, start = await self._answered(
+                self._redis.eval(scripts.EXPIRE_LETTERS, 1, DEAD, *arguments)
+            )
+            gone += removed
+        return gone
 
     async def forget_idle_consumers(self, idle_ms: int) -> int:
         """Remove consumers that hold nothing and gave no sign for `idle_ms`; returns how many."""

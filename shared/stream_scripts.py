@@ -54,7 +54,7 @@ return {{at, redis.call('GET', KEYS[3])}}
 # An entry counts, and its dead letters are kept, for whoever deletes it: once.
 # ARGV: group, consumer, progress, new, seen, expired, bound of dead letters, traffic as msgpack,
 # bound of its combinations, number of entries; for each entry id, events, bytes; for each dead
-# letter its entry's id and its six fields. Returns the time of the progress, and how many dead
+# letter its entry's id and its seven fields. Returns the time of the progress, and how many dead
 # letters were pushed out.
 # Traffic past its bound keeps endpoint and backend, past twice the bound nothing.
 ACK = (
@@ -101,10 +101,11 @@ for i = 11, last, 3 do
   redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
 end
 local dead, dropped = 0, 0
-for i = last + 1, #ARGV, 7 do
+for i = last + 1, #ARGV, 8 do
   if gone[ARGV[i]] then
     redis.call('XADD', KEYS[6], '*', 'id', ARGV[i + 1], 'reason', ARGV[i + 2],
-      'at', ARGV[i + 3], 'source', ARGV[i + 4], 'attempts', ARGV[i + 5], 'payload', ARGV[i + 6])
+      'at', ARGV[i + 3], 'source', ARGV[i + 4], 'attempts', ARGV[i + 5], 'payload', ARGV[i + 6],
+      'timestamp', ARGV[i + 7])
     dead = dead + 1
   end
 end
@@ -150,6 +151,22 @@ for _, letter in ipairs(letters) do
   redis.call('HINCRBY', KEYS[4], 'replayed', 1)
 end
 return {#letters, missing}
+"""
+
+# ARGV: where to begin, how many letters to look at, the horizon. Returns how many went, and where
+# to go on; nothing where that was the last.
+EXPIRE_LETTERS = """
+local letters = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
+local horizon, gone = tonumber(ARGV[3]), 0
+for _, letter in ipairs(letters) do
+  local moment = math.floor(string.match(letter[1], '%d+') / 1000)
+  for i = 1, #letter[2], 2 do
+    local timestamp = letter[2][i] == 'timestamp' and tonumber(letter[2][i + 1])
+    moment = math.min(moment, timestamp or moment)
+  end
+  if moment <= horizon then gone = gone + redis.call('XDEL', KEYS[1], letter[1]) end
+end
+return {gone, #letters == tonumber(ARGV[2]) and '(' .. letters[#letters][1]}
 """
 
 # The id alone: the entry itself may be half a megabyte.

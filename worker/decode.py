@@ -90,7 +90,8 @@ class Work:
         reason = plain(f"{type(error).__name__}: {error}")
         attempts = item.attempts + 1 if item.attempts else tries
         payload = _encoder.encode([QueuedBatch(item.source, [item.event])])
-        letter = DeadLetter(item.event.id, reason, now, item.source, attempts, payload)
+        event = item.event
+        letter = DeadLetter(event.id, reason, now, item.source, attempts, payload, event.timestamp)
         self.letters.append((item.entry, letter))
 
     def bury_unreadable(

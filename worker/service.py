@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgpack
@@ -89,11 +89,16 @@ class Services:
         return not self._consumer.writing and not self._upkeep
 
     async def expire(self) -> int:
-        """Remove events whose time has ended; returns how many. One such job at once is enough."""
+        """Remove events whose time has ended, also of dead letters; returns how many.
+
+        One such job at once is enough.
+        """
         if self._expiring.locked():
             return 0
         async with self._expiring:
-            return await self._keep_up(self._store.expire) or 0
+            horizon = self._store.horizon()
+            letters = await self._tidy(self._queue.expire_letters(horizon)) if horizon else 0
+            return letters + (await self._keep_up(self._store.expire) or 0)
 
     async def maintain(self) -> None:
         """Do what the store has put off, a step at a time; one such job at once is enough."""
@@ -116,8 +121,12 @@ class Services:
 
     async def forget_idle_consumers(self) -> int:
         """Remove the group's members that are gone for good; returns how many."""
+        return await self._tidy(self._queue.forget_idle_consumers(IDLE_CONSUMER_MS))
+
+    async def _tidy(self, call: Awaitable[int]) -> int:
+        """Await a call of the queue; 0 where the broker is away."""
         try:
-            return await self._queue.forget_idle_consumers(IDLE_CONSUMER_MS)
+            return await call
         except QueueUnavailable as error:
             logger.warning("tidying put off", extra={"reason": str(error)})
             return 0

@@ -11,6 +11,10 @@ import httpx
 import msgspec
 import pytest
 
+from query_api.app import create_app
+from shared.queue_admin import QueueAdmin
+from shared.settings import load_settings
+from shared.stores.memory import MemoryStore
 from shared.stream import DEAD
 from tests.harness import Pipeline, event, wait_until
 from tests.query_api.server import QueryServer
@@ -111,6 +115,21 @@ def test_pages_show_each_letter_once_newest_first_though_new_ones_arrive(
         bury(pipeline, 1)
 
     assert seen == ids
+
+
+def test_letters_of_events_that_have_ended_are_not_shown(pipeline: Pipeline) -> None:
+    bury(pipeline, 3)
+    [unreadable] = bury(pipeline, 1, b"\xc1")
+    bury(pipeline, 3)
+    store = MemoryStore(max_events=9, ttl_seconds=60, clock=lambda: 1_700_000_061)
+    settings = load_settings(env_file=None)
+    app = create_app(store, QueueAdmin.from_url(pipeline.broker.url), settings)
+
+    with httpx.Client(transport=httpx.WSGITransport(app), base_url="http://query") as client:
+        page = client.get("/analytics/dead-letters", params={"limit": 1}).json()
+
+    assert [letter["id"] for letter in page["dead_letters"]] == [unreadable]
+    assert page["next_cursor"] is None
 
 
 def test_no_letters_are_an_empty_page(pipeline: Pipeline) -> None:
