@@ -45,7 +45,16 @@ def _store_or_exit(settings: Settings) -> Store:
 settings, prices = _settings_or_exit()
 
 
+def _log_as_main_does() -> None:
+    """arq's command line has given its own lines another form by now, and ours none."""
+    arq = logging.getLogger("arq")
+    arq.handlers.clear()
+    arq.setLevel(logging.NOTSET)
+    configure_logging(settings.log_level)
+
+
 async def on_startup(ctx: dict[Any, Any]) -> None:
+    _log_as_main_does()
     ctx["store"] = _store_or_exit(settings)
     ctx["services"] = Services(settings, ctx["store"], prices)
     services_of(ctx).start()

@@ -1,6 +1,7 @@
 """Real worker processes: how they end, and what they outlive."""
 
 import fcntl
+import json
 import os
 import signal
 import sys
@@ -183,6 +184,11 @@ def test_the_worker_runs_under_the_command_line_of_arq_too(idle: Pipeline) -> No
 
     assert worker.terminate(within=STOP_SECONDS) == 0, worker.output()
     assert "Traceback" not in worker.output()
+    lines = worker.output().splitlines()
+    # What arq says before it calls on_startup has arq's own form.
+    begun = next(n for n, line in enumerate(lines) if '"consuming"' in line)
+    loggers = {json.loads(line)["logger"] for line in lines[begun:]}
+    assert {"worker.service", "arq.worker"} <= loggers
 
 
 def test_every_wrong_setting_is_named_before_the_queue_is_joined(folder: Path) -> None:
