@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import freshness, ingest, worker
+from bench import freshness, importing, ingest, worker
 from bench.effort import FULL, QUICK, Effort
 from bench.report import PAGE, machine, write_section
 
@@ -19,6 +19,7 @@ BENCHES: dict[str, Measure] = {
     "ingest": ingest.measure,
     "worker": worker.measure,
     "freshness": freshness.measure,
+    "importing": importing.measure,
 }
 
 

@@ -14,7 +14,14 @@ from bench.load import Connection
 from bench.report import Goal, goals_table, write_section
 from bench.samples import bodies
 
-SMOKE = Effort(rounds=1, seconds=0.2, drain_rounds=1, drain_events=36_000, paced_seconds=0.5)
+SMOKE = Effort(
+    rounds=1,
+    seconds=0.2,
+    drain_rounds=1,
+    drain_events=36_000,
+    paced_seconds=0.5,
+    import_lines=5_000,
+)
 
 
 @pytest.mark.parametrize("name", BENCHES)

@@ -294,7 +294,7 @@ def test_a_file_that_has_grown_is_imported_from_where_it_ended(
 @pytest.mark.long
 @pytest.mark.timeout(700)
 def test_a_million_lines_interrupted_and_run_again_are_a_million_events(
-    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("million")
     path = folder / "million.jsonl"
@@ -315,6 +315,6 @@ def test_a_million_lines_interrupted_and_run_again_are_a_million_events(
         assert pipeline.total() == 1_000_000
         with open(pipeline.folder / "store.jsonl", "rb") as stored:
             assert sum(1 for _ in stored) == 1_000_000
-        with capsys.disabled():
-            print(f"\n{1_000_000 / seconds:,.0f} lines/s into JSONL, the interruption included")
+    # `make bench` judges the speed; this bound holds on a machine that is busy with other tests.
+    assert 1_000_000 / seconds >= 10_000
     path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,9 +53,8 @@ def test_the_page_is_complete_within_a_second(large: Pipeline, chrome: Any) -> N
             # Milliseconds since the navigation began, when the last answer was shown.
             took.append(dashboard.page.evaluate(COMPLETE))
             assert dashboard.figure("requests").endswith("K")
-    # What else the machine does only adds to it, so the best of them is the page's own.
     print(f"complete after {sorted(round(ms) for ms in took)} ms")
-    assert min(took) < COMPLETE_WITHIN_MS
+    assert statistics.median(took) < COMPLETE_WITHIN_MS
 
 
 @pytest.mark.parametrize("span", ["1h", "24h", "7d", "30d"])
