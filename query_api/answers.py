@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, get_type_hints
 
 import falcon
@@ -29,6 +30,11 @@ def answer(response: falcon.Response, body: Any) -> None:
     """Answer with `body` as JSON; records become objects."""
     response.content_type = falcon.MEDIA_JSON
     response.data = _json.encode(body)
+
+
+def checked(operation: Operation) -> Operation:
+    """`operation` where a parameter that is not known is refused."""
+    return replace(operation, answers={**operation.answers, 400: BAD_PARAMETER})
 
 
 def answers(

@@ -9,6 +9,9 @@ import msgspec
 from shared.docs import DOCUMENT, PAGE, send_page
 from shared.openapi import describe, document
 
+from query_api.answers import checked
+from query_api.params import Params
+
 _ABOUT = (
     "Answers questions about recorded requests: how many, which models and endpoints, how many "
     "tokens, what they cost, how slow, what failed and whose key it was."
@@ -21,8 +24,9 @@ class DocumentResource:
     def __init__(self, body: bytes) -> None:
         self._body = body
 
-    @describe(DOCUMENT)
+    @describe(checked(DOCUMENT))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        Params(request, ())
         response.content_type = falcon.MEDIA_JSON
         response.data = self._body
 

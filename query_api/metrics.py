@@ -38,6 +38,9 @@ from shared.pipeline import PipelineState
 from shared.queue_admin import QueueAdmin
 from shared.traffic import DURATION_BOUNDS_MS, Sums, Traffic
 
+from query_api.answers import checked
+from query_api.params import Params
+
 logger = logging.getLogger(__name__)
 
 LABELS = ["model", "endpoint", "backend"]
@@ -249,7 +252,8 @@ class MetricsResource:
     def __init__(self, metrics: QueryMetrics) -> None:
         self._metrics = metrics
 
-    @describe(replace(METRICS, right=Right.QUERY))
+    @describe(replace(checked(METRICS), right=Right.QUERY))
     def on_get(self, request: falcon.Request, response: falcon.Response) -> None:
+        Params(request, ())
         response.content_type = CONTENT_TYPE_LATEST
         response.data = generate_latest(self._metrics.registry)

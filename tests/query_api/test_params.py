@@ -120,6 +120,16 @@ def test_an_unknown_parameter_is_refused(query: QueryServer, path: str) -> None:
     assert query.refusal(path, "surprise=1") == (400, "surprise")
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/openapi.json", "/healthz/live"])
+def test_an_unknown_parameter_is_refused_beside_the_questions_too(
+    query: QueryServer, path: str
+) -> None:
+    answer = query.http.get(path, params={"surprise": "1"})
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "surprise")
+    assert query.http.get(path).status_code == 200
+
+
 def test_a_parameter_of_another_endpoint_is_unknown(query: QueryServer) -> None:
     assert query.refusal("stats", "start=1") == (400, "start")
     assert query.refusal("aggregate", "limit=5") == (400, "limit")
