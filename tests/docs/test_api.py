@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -48,7 +49,7 @@ def _runnable(line: str, services: Pipeline, folder: Path) -> str:
     """The line with the addresses of `services`, failing where an answer is an error."""
     schedule = re.match(r"\d+ \d+ \* \* \* ", line)
     if schedule:
-        line = line.removeprefix(schedule[0]).replace(r"\%", "%").replace("/tmp/", f"{folder}/")
+        line = line.removeprefix(schedule[0]).replace(r"\%", "%")
     now = int(time.time())
     line = line.replace("${__from:date:seconds}", str(now - 3_600))
     line = line.replace("${__to:date:seconds}", str(now))
@@ -63,12 +64,13 @@ def test_the_line_answers(services: Pipeline, folder: Path, line: str) -> None:
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", _runnable(line, services, folder)],
         cwd=folder,
+        env={**os.environ, "HOME": str(folder)},
         capture_output=True,
         text=True,
         timeout=30,
     )
     assert done.returncode == 0, done.stderr + done.stdout
-    written = [path for path in folder.iterdir() if path.name != "data"]
+    written = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "data"]
     if written:
         assert written[0].stat().st_size > 100
     elif "/metrics" in line:
