@@ -126,7 +126,7 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
     routes |= {
         "/healthz/live": LiveResource(),
         "/healthz/ready": ReadyResource(committer),
-        "/metrics": MetricsResource(metrics, queue),
+        "/metrics": MetricsResource(metrics, queue, tokens),
     }
     for path, resource in documented(routes, guarded=bool(tokens)).items():
         app.add_route(path, resource)

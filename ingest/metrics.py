@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import falcon
@@ -18,7 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from shared.docs import METRICS
 from shared.entries import Backlog
 from shared.errors import QueueUnavailable
-from shared.http import write_error
+from shared.http import Right, Tokens, write_error
 from shared.openapi import describe
 from shared.stream import EventQueue
 
@@ -122,12 +123,14 @@ class IngestMetrics:
 class MetricsResource:
     """`GET`: Prometheus text."""
 
-    def __init__(self, metrics: IngestMetrics, queue: EventQueue) -> None:
+    def __init__(self, metrics: IngestMetrics, queue: EventQueue, tokens: Tokens) -> None:
         self._metrics = metrics
         self._queue = queue
+        self._tokens = tokens
 
-    @describe(METRICS)
+    @describe(replace(METRICS, right=Right.ANY))
     async def on_get(self, request: falcon.asgi.Request, response: falcon.asgi.Response) -> None:
+        self._tokens.require(request.get_header("Authorization"), Right.ANY)
         await self._metrics.backlog.look(self._queue)
         response.content_type = CONTENT_TYPE_LATEST
         response.data = generate_latest(self._metrics.registry)

@@ -26,6 +26,7 @@ class Right(IntFlag):
     INGEST = 1
     QUERY = 2
     ADMIN = 4
+    ANY = INGEST | QUERY | ADMIN
 
 
 class ErrorDetail(msgspec.Struct, omit_defaults=True):

@@ -158,7 +158,8 @@ def _operation(
     locked = guarded and bool(operation.right)
     if locked:
         answers[401] = error("No token, or one that is not known")
-        answers[403] = error(f"The token lacks the {_right(operation)} right")
+        if operation.right != Right.ANY:
+            answers[403] = error(f"The token lacks the {_right(operation)} right")
     described: dict[str, Any] = {
         "operationId": "_".join([method, *re.findall(r"\w+", path)]),
         "summary": operation.summary,
@@ -177,7 +178,9 @@ def _operation(
 
 
 def _about(operation: Operation) -> str:
-    needed = f"Needs the {_right(operation)} right." if operation.right else "Needs no token."
+    needed = {Right.NONE: "Needs no token.", Right.ANY: "Needs a token, of any kind."}.get(
+        operation.right, f"Needs the {_right(operation)} right."
+    )
     return "\n\n".join(filter(None, [operation.about, needed]))
 
 

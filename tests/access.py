@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-PUBLIC, INGEST, QUERY, ADMIN = "public", "ingest", "query", "admin"
+PUBLIC, INGEST, QUERY, ADMIN, ANY = "public", "ingest", "query", "admin", "any"
 TOKENS = {
     "INGEST_TOKENS": "canary-in",
     "QUERY_TOKENS": "canary-read",
@@ -22,6 +22,7 @@ ALLOWED = {
     INGEST: {"ingest"},
     QUERY: {"query", "admin"},
     ADMIN: {"admin"},
+    ANY: {"ingest", "query", "admin"},
 }
 ENDPOINTS: dict[str, dict[str, str]] = {
     "query": {
@@ -48,7 +49,7 @@ ENDPOINTS: dict[str, dict[str, str]] = {
         "GET /openapi.json": PUBLIC,
         "GET /healthz/live": PUBLIC,
         "GET /healthz/ready": PUBLIC,
-        "GET /metrics": PUBLIC,
+        "GET /metrics": ANY,
         "POST /analytics/events": INGEST,
         "POST /sources/litellm": INGEST,
         "POST /v1/traces": INGEST,

@@ -21,6 +21,7 @@ CONFIG = """
 global: {{scrape_interval: 1s}}
 scrape_configs:
   - job_name: ingest
+    authorization: {{credentials: read}}
     static_configs: [{{targets: ["{ingest}"]}}]
   - job_name: query
     authorization: {{credentials: read}}
@@ -50,7 +51,7 @@ class Prometheus:
 
     def query(self, text: str) -> list[Any]:
         answer = httpx.get(f"{self.url}/api/v1/query", params={"query": text}, timeout=10)
-        return list(answer.json()["data"]["result"])
+        return list(answer.raise_for_status().json()["data"]["result"])
 
     def value(self, text: str) -> float:
         """Of a query with one result, or 0 where it has none."""
@@ -60,7 +61,7 @@ class Prometheus:
     def scrapes_both(self) -> bool:
         try:
             return self.value("sum(up)") == 2
-        except httpx.TransportError:
+        except httpx.HTTPError:  # While it starts nobody listens, and then it is a 503.
             return False
 
 
@@ -113,7 +114,9 @@ def test_prometheus_counts_the_requests_that_were_sent(
 
     sent = BATCHES * BATCH
     wait_until(lambda: prometheus.value(requests) == 1 + sent, within=30)
-    assert prometheus.value("sum(routiium_ingest_events_total{outcome='accepted'})") == 1 + sent
+    accepted = "sum(routiium_ingest_events_total{outcome='accepted'})"
+    # The two services are not scraped in the same moment.
+    wait_until(lambda: prometheus.value(accepted) == 1 + sent, within=30)
     assert prometheus.value("routiium_pipeline_written_events_total") == 1 + sent
     assert rate == pytest.approx(sent / took, rel=0.15)
     # PromQL extrapolates an increase to the edges of its window, by up to a scrape at each end.

@@ -84,6 +84,17 @@ def test_a_large_body_without_a_token_is_refused_and_the_connection_goes_on(
     assert post(guarded, "Bearer gateway-one").status_code == 202
 
 
-@pytest.mark.parametrize("path", ["/healthz/live", "/healthz/ready", "/metrics"])
-def test_health_and_metrics_need_no_token(guarded: Pipeline, path: str) -> None:
+@pytest.mark.parametrize("path", ["/healthz/live", "/healthz/ready", "/docs", "/openapi.json"])
+def test_health_and_the_description_need_no_token(guarded: Pipeline, path: str) -> None:
     assert guarded.http.get(guarded.ingest_url + path).status_code == 200
+
+
+def test_metrics_need_a_token_of_any_kind(guarded: Pipeline) -> None:
+    url = f"{guarded.ingest_url}/metrics"
+    statuses = {
+        token: guarded.http.get(url, headers={"Authorization": f"Bearer {token}"}).status_code
+        for token in ("gateway-one", "dashboard", "operator", "stranger")
+    }
+
+    assert statuses == {"gateway-one": 200, "dashboard": 200, "operator": 200, "stranger": 401}
+    assert guarded.http.get(url).status_code == 401
