@@ -29,7 +29,8 @@ def take(chrome: Any, url: str, folder: Path) -> None:
             window = {"width": width, "height": height}
             with Dashboard(chrome, url, viewport=window, color_scheme=theme) as dashboard:
                 dashboard.open(live=True)
-                dashboard.page.wait_for_timeout(300)
+                # The live dot has beaten by then.
+                dashboard.page.wait_for_timeout(1_000)
                 dashboard.page.screenshot(path=path)
             oxipng.optimize(path, level=4, strip=oxipng.StripChunks.safe())
             print(path, path.stat().st_size)
