@@ -40,6 +40,7 @@ const shows = {
     last.events = answer;
     useCurrency(answer.events.find(({ cost }) => cost)?.cost.currency ?? "");
     learnLabels(answer.events);
+    if (last.keys) showBreakdown("api_key_id", last.keys);
     showEvents(answer, last.stats);
     showView();
   },
