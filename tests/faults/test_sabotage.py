@@ -27,17 +27,17 @@ ACKNOWLEDGE_TOO_EARLY = """
 import asyncio
 from worker.consumer import Consumer, decode
 async def process(self, entries):
-    work = decode(entries, self._clock())
+    work = decode(entries, self._clock(), self._steps)
     await self._acknowledge(work)
     await asyncio.sleep(0.1)
-    await self._write(work)
+    await self._writer.write(work)
 Consumer._process = process
 """
 DROP_SOME = """
 import worker.consumer
 decode = worker.consumer.decode
-def decode_some(entries, now):
-    work = decode(entries, now)
+def decode_some(entries, now, steps):
+    work = decode(entries, now, steps)
     work.items = [item for item in work.items if not item.event.id.endswith("77")]
     return work
 worker.consumer.decode = decode_some
