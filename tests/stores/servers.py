@@ -143,14 +143,15 @@ def mysql_server() -> Iterator[DatabaseServer]:
         unavailable("neither mariadbd nor mysqld is on this machine")
     user = ["--user=root"] if os.geteuid() == 0 else []
     with _folder(None) as folder:
-        port, data = free_port(), f"--datadir={folder / 'data'}"
+        # Temporary tables of two servers that share a folder for them go by the same names.
+        port, data = free_port(), [f"--datadir={folder / 'data'}", f"--tmpdir={folder}"]
         maker = _program("mariadb-install-db")
         if maker is not None:
-            make = [maker, "--no-defaults", "--auth-root-authentication-method=normal", data]
+            make = [maker, "--no-defaults", "--auth-root-authentication-method=normal", *data]
         else:
-            make = [server, "--no-defaults", "--initialize-insecure", data]
+            make = [server, "--no-defaults", "--initialize-insecure", *data]
         subprocess.run([*make, *user], check=True, capture_output=True, cwd=folder)
-        command = [server, "--no-defaults", *user, data, f"--port={port}"]
+        command = [server, "--no-defaults", *user, *data, f"--port={port}"]
         command += ["--bind-address=127.0.0.1", f"--socket={folder / 'socket'}"]
         command += [f"--pid-file={folder / 'pid'}", "--innodb-flush-log-at-trx-commit=2"]
         url = f"mysql+pymysql://root@127.0.0.1:{port}/mysql"
