@@ -23,10 +23,10 @@ setup: $(VENV)/dev.stamp  ## what running and developing need
 run: $(VENV)/run.stamp  ## all services; WORKERS=3 for three workers
 	@exec $(BIN)/python -m deploy.run $(if $(WORKERS),--concurrency worker=$(WORKERS))
 
-# Many tests wait for processes, so three run at once on two cores. In the order of their names: by
+# Many tests wait for processes, so four run at once on two cores. In the order of their names: by
 # default the files with the fewest tests come last, and those run long.
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-long: $(VENV)/long.stamp  ## real clients, browsers and others' servers
 	$(BIN)/python -m pytest -m long -n 2 --dist loadfile $(ARGS)

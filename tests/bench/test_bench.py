@@ -24,6 +24,7 @@ SMOKE = Effort(
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", BENCHES)
 def test_a_bench_measures_and_writes_its_goals(name: str, tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.faults.audit import close_books, wait_until_empty
 from tests.faults.clients import send
@@ -18,6 +19,7 @@ STOP_SECONDS = 10.0
 EVENTS = 4_000
 
 
+@pytest.mark.long
 def test_all_services_end_in_order_within_ten_seconds_of_sigterm(folder: Path) -> None:
     with Pipeline(folder, workers=2) as pipeline, ThreadPoolExecutor() as pool:
         sending = pool.submit(

@@ -13,7 +13,8 @@ from tests.harness import Pipeline, event, wait_until
 EVENTS = 20
 
 
-@pytest.mark.parametrize("store", [redis, pytest.param(postgresql, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("store", [redis, postgresql])
 def test_services_started_without_their_store_wait_for_it_and_lose_nothing(
     store: Open, folder: Path
 ) -> None:

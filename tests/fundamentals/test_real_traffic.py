@@ -21,8 +21,8 @@ from tests.traces import (
 long = partial(pytest.param, marks=pytest.mark.long)
 
 
-# The SQL stores are one algorithm; `make test` takes one of them.
-@pytest.mark.parametrize("store", [jsonl, redis, postgresql, long(sqlite), long(mysql)])
+# `make test` takes the default store; the others are tried the same way by `make test-long`.
+@pytest.mark.parametrize("store", [jsonl, long(redis), long(postgresql), long(sqlite), long(mysql)])
 def test_the_figures_are_exact_through_a_crash_and_a_second_delivery(
     store: Open, folder: Path
 ) -> None:
@@ -37,6 +37,7 @@ def test_the_figures_are_exact_through_a_crash_and_a_second_delivery(
         assert len(lines) == len(ids) == REQUESTS
 
 
+@pytest.mark.long
 def test_the_figures_are_exact_where_one_process_holds_the_store_and_is_killed(
     folder: Path,
 ) -> None:
