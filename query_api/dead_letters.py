@@ -9,6 +9,7 @@ from typing import Annotated
 
 import falcon
 import msgspec
+from gunicorn.http.errors import ParseException
 from shared.dead_letters import DeadLetters, KeptLetter, Replayed
 from shared.http import ApiError, Right
 from shared.openapi import JSON, Answer, Operation, describe, error
@@ -108,12 +109,22 @@ class ReplayResource:
         answer(response, result)
 
 
+def _read(request: falcon.Request) -> bytes:
+    """The body, up to a byte more than is allowed; 400 where it ends early or is badly chunked."""
+    try:
+        body: bytes = request.stream.read(MAX_BODY_BYTES + 1)
+    except (OSError, ParseException) as error:
+        message = f"the body can't be read: {type(error).__name__}"
+        raise ApiError(falcon.HTTP_400, "invalid_request", message) from None
+    return body
+
+
 def _ids(request: falcon.Request) -> list[str] | None:
     # The stream as it is: falcon's bounded one takes a chunked body for an empty one, and an
     # empty one asks for everything.
     # What is announced to be too long is not waited for.
     announced = request.content_length or 0
-    body = b"" if announced > MAX_BODY_BYTES else request.stream.read(MAX_BODY_BYTES + 1)
+    body = b"" if announced > MAX_BODY_BYTES else _read(request)
     if max(announced, len(body)) > MAX_BODY_BYTES:
         raise ApiError(
             falcon.HTTP_413,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,20 @@ def test_a_body_that_names_no_ids_is_refused_and_replays_nothing(
 def test_a_body_over_the_limit_is_refused(pipeline: Pipeline) -> None:
     answer = replay(pipeline, content=b" " * (1024 * 1024 + 1))
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("body", [b"[]", b"zz\r\n{}\r\n0\r\n\r\n", b"5\r\n{}"])
+def test_a_body_that_is_badly_chunked_is_refused_and_replays_nothing(
+    pipeline: Pipeline, body: bytes
+) -> None:
+    host, port = pipeline.query_url.removeprefix("http://").split(":")
+    head = b"POST /analytics/dead-letters/replay HTTP/1.1\r\nHost: x\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b'"type":"invalid_request"' in answer
 
 
 def test_a_replayed_event_is_stored_by_the_worker(tmp_path: Path) -> None:
