@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Executor
+from contextlib import suppress
 
 import falcon
 import falcon.asgi
@@ -12,6 +13,7 @@ from shared.errors import QueueFull
 from shared.http import ApiError, Right, Tokens
 from shared.stream import Packed, pack
 
+from ingest import memory
 from ingest.admission import Gate, Rejection
 from ingest.body import Body, read_body
 from ingest.committer import GroupCommitter
@@ -106,7 +108,15 @@ class EventsResource:
         if not body.is_large:
             return self._take(parse, body)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._large_bodies, self._take, parse, body)
+        try:
+            return await loop.run_in_executor(self._large_bodies, self._take, parse, body)
+        finally:
+            # By then the body is gone, and what was made of it.
+            loop.call_later(1.0, self._tidy)
+
+    def _tidy(self) -> None:
+        with suppress(RuntimeError):  # the thread has ended: so does the process
+            self._large_bodies.submit(memory.give_back)
 
     def _take(self, parse: Parser, body: Body) -> Taken:
         """Everything up to the queue.
