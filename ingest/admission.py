@@ -53,25 +53,24 @@ class Gate:
         rejected: list[Rejection] = []
         scrub = self._scrubber.scrub
         for index, event in enumerate(received):
-            if event is None:
-                continue
-            if isinstance(event, Rejection):
+            if isinstance(event, ReceivedEvent):
+                try:
+                    _check(event, now, latest)
+                except Invalid as error:
+                    rejected.append(Rejection(index, printable_id(event.id), str(error)))
+                else:
+                    scrub(event)
+                    accepted.append(event)
+            elif event is not None:
                 rejected.append(event)
-                continue
-            try:
-                _check(event, now, latest)
-            except Invalid as error:
-                rejected.append(Rejection(index, printable_id(event.id), str(error)))
-                continue
-            scrub(event)
-            accepted.append(event)
         return Admission(accepted, rejected)
 
 
 def _check(event: ReceivedEvent, now: float, latest: int) -> None:
-    if event.id is None:
+    given = event.id
+    if given is None:
         event.id = uuid7(now)
-    elif not (0 < len(event.id) <= MAX_ID and event.id.isprintable()):
+    elif not given.isprintable() or not 0 < len(given) <= MAX_ID:
         raise Invalid(f"id: must be 1–{MAX_ID} printable characters")
     at = event.timestamp
     if type(at) is not int or not MIN_TIMESTAMP <= at <= latest:

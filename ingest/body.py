@@ -6,8 +6,10 @@ small compressed body can't become a large one in memory.
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import falcon
@@ -22,6 +24,7 @@ MIN_WINDOW_BYTES = 8 * 1024 * 1024
 """The window that every HTTP zstd decoder must allow (RFC 9659)."""
 LARGE_BYTES = 1024 * 1024
 LARGE_PACKED_BYTES = 64 * 1024
+LINGER_SECONDS = 1.0
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -59,6 +62,16 @@ async def read_body(request: Any, limit: int) -> Body:
         if len(raw) < length:
             raise _cut_short(len(raw), length)
     return Body(raw, unpack)
+
+
+async def linger(request: Any) -> None:
+    """Let go of what a refused client is still sending, for LINGER_SECONDS at the most.
+
+    It would not see its answer otherwise: a connection that is closed over unread bytes is reset.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            await request.stream.exhaust()
 
 
 def _plain(raw: bytes, limit: int) -> bytes:

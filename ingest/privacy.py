@@ -41,13 +41,16 @@ class Scrubber:
 
     def scrub(self, event: ReceivedEvent) -> None:
         auth = event.auth
-        if auth.api_key:
-            auth.api_key_id = key_id(auth.api_key, self._salt)
-        elif auth.api_key_id is not None and looks_like_credential(auth.api_key_id):
-            auth.api_key_id = key_id(auth.api_key_id, self._salt)
-        auth.api_key = None
-        if auth.api_key_label is not None and looks_like_credential(auth.api_key_label):
-            auth.api_key_label = mask(auth.api_key_label)[:MAX_TEXT]
+        key = auth.api_key
+        if key is not None:
+            auth.api_key = None
+        given, label = auth.api_key_id, auth.api_key_label
+        if key:
+            auth.api_key_id = key_id(key, self._salt)
+        elif given is not None and looks_like_credential(given):
+            auth.api_key_id = key_id(given, self._salt)
+        if label is not None and looks_like_credential(label):
+            auth.api_key_label = mask(label)[:MAX_TEXT]
         response = event.response
         if response is not None and response.error_message is not None:
             response.error_message = mask(response.error_message)[:MAX_ERROR_MESSAGE]

@@ -18,7 +18,7 @@ import msgspec
 import redis.asyncio
 
 from shared import stream_scripts as scripts
-from shared.broker import answered
+from shared.broker import KeptConnection, answered
 from shared.entries import (
     MAX_ENTRY_BYTES,
     MAX_ENTRY_EVENTS,
@@ -84,11 +84,9 @@ _encoder = msgspec.msgpack.Encoder()
 _progress = msgspec.msgpack.Decoder(Progress)
 
 
-def connect(url: str, *, timeout: float = 5.0) -> redis.asyncio.Redis:
-    """An asynchronous client of the broker; `timeout` in seconds bounds each command."""
-    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
-        url, socket_timeout=timeout, socket_connect_timeout=timeout, health_check_interval=15
-    )
+def connect(url: str) -> redis.asyncio.Redis:
+    """An asynchronous client of the broker, without timeouts of its own: `answered` has one."""
+    client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(url, health_check_interval=15)
     return client
 
 
@@ -100,7 +98,7 @@ class EventQueue:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._redis = client
-        self._add = client.register_script(scripts.ADD)
+        self._idle: list[KeptConnection] = []
         self._ack = client.register_script(scripts.ACK)
         self._begin_write = client.register_script(scripts.BEGIN_WRITE)
         self._reclaimed_to: Any = "0-0"
@@ -119,8 +117,14 @@ class EventQueue:
             events += count
             size += len(data)
         arguments[:2] = events, size
-        backlog = await self._answered(self._add(keys=[STREAM, BACKLOG], args=arguments))
-        return Backlog(*backlog)
+        connection = self._idle.pop() if self._idle else self._new_connection()
+        try:
+            return Backlog(*await self._answered(connection.run([STREAM, BACKLOG], arguments)))
+        finally:
+            self._idle.append(connection)
+
+    def _new_connection(self) -> KeptConnection:
+        return KeptConnection(self._redis.connection_pool, scripts.ADD)
 
     async def backlog(self) -> Backlog:
         """Events and bytes that wait; also the proof that the broker answers."""

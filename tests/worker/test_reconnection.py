@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import threading
 import time
@@ -17,8 +18,9 @@ import redis
 from deploy.broker import EmbeddedBroker
 from shared.errors import QueueUnavailable
 from shared.queue_admin import QueueAdmin
-from shared.stream import EventQueue, connect
+from shared.stream import EventQueue, connect, pack
 from tests.harness import Pipeline, event, free_port, wait_until
+from tests.worker.rig import received
 
 BATCH = 50
 WRITING_AGAIN_SECONDS = 5.0
@@ -189,6 +191,41 @@ async def test_connections_to_a_broker_that_was_demoted_are_given_up(
         client.replicaof("NO", "ONE")
         await queue.create_group()
         admin.drop_all()
+
+
+@pytest.mark.anyio
+async def test_adding_goes_on_at_once_on_a_broker_that_was_started_again(
+    pair: tuple[EmbeddedBroker, EventQueue, QueueAdmin],
+) -> None:
+    """The connection kept for it is closed, and the script it knows by its digest is forgotten."""
+    broker, queue, _ = pair
+    batch = pack("native", received([1]))
+
+    assert (await queue.add([batch])).events == 1
+    broker.kill()
+    broker.start()
+    assert (await queue.add([batch])).events == 2
+    with closing(redis.Redis.from_url(broker.url)) as client:
+        client.script_flush()
+    assert (await queue.add([batch])).events == 3
+
+
+@pytest.mark.anyio
+async def test_adding_follows_a_broker_that_was_demoted_and_came_back(
+    pair: tuple[EmbeddedBroker, EventQueue, QueueAdmin],
+) -> None:
+    broker, queue, _ = pair
+    batch = pack("native", received([1]))
+    await queue.add([batch])
+    with closing(redis.Redis.from_url(broker.url)) as client:
+        before = _connections(client)
+        client.replicaof("127.0.0.1", free_port())
+        with pytest.raises(QueueUnavailable, match="READONLY"):
+            await queue.add([batch])
+        await asyncio.sleep(0)  # the event loop closes it
+        wait_until(lambda: not _connections(client) & before, what="the kept one given up")
+        client.replicaof("NO", "ONE")
+        assert (await queue.add([batch])).events == 2
 
 
 def _connections(client: redis.Redis) -> set[str]:
