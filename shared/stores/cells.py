@@ -11,7 +11,7 @@ may carry leave 64 bits after a thousand events, these do not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -139,6 +139,10 @@ class Cells:
         edges = [edge for span in spans for edge in (span.start, span.stop)]
         kept = np.searchsorted(edges, self.start, side="right") % 2 == 1
         return self if kept.all() else self._at(np.nonzero(kept)[0], kept)
+
+    def moved_to(self, start: int) -> Cells:
+        """The same cells, all of them at `start`."""
+        return replace(self, start=np.full(len(self), start, dtype=np.int64))
 
     def where(self, filters: Mapping[Dimension, frozenset[DimensionValue]]) -> Cells:
         """The cells that match; each filter's dimension must be known."""
