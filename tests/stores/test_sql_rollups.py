@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from msgspec import structs
 
 from shared.stores import sql_rollups
 from shared.stores.base import Selection
-from shared.stores.fold import fold_aggregate
+from shared.stores.cells import Cells, Measures
+from shared.stores.fold import fold_aggregate, fold_timeseries
 from shared.stores.rollup import Place
 from shared.stores.segments import MERGE_AT
-from shared.stores.sql import SqlStore
+from shared.stores.sql import MOST_BEYOND, SqlStore
 from shared.stores.sql_rows import event_of, row_of
 from shared.stores.sql_schema import events, rollups
 from shared.stores.sql_url import dialect_of, sqlite_file
@@ -23,6 +26,7 @@ from tests.stores.samples import (
     EVER,
     Clock,
     assert_same_aggregate,
+    assert_same_points,
     extreme_events,
     make_event,
     varied_events,
@@ -57,6 +61,47 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Calla
 def _rows(store: SqlStore, table: sa.Table) -> int:
     with store._engine.connect() as connection:
         return int(connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+
+
+@pytest.mark.parametrize("beyond", [0, 40, MOST_BEYOND + 100])
+def test_a_question_that_ends_within_a_minute_is_exact(
+    open_store: Callable[..., SqlStore], beyond: int
+) -> None:
+    """Whether little or much lies past its end, in the same minute, decides how it is answered."""
+    store = open_store()
+    end = BASE // 3_600 * 3_600 + 3_600 + 30
+    within = varied_events(1_500, start=end - 3_000, end=end)
+    later = varied_events(beyond, start=end + 1, end=end + 29, seed=2)
+    store.append([*within, *(structs.replace(event, id=f"later-{event.id}") for event in later)])
+
+    asked = Selection(start=end - 2_000, end=end)
+    kept = [event for event in within if event.timestamp >= asked.start]
+    assert_same_aggregate(store.aggregate(asked), fold_aggregate(kept))
+    edges = [asked.start, end - 1_000, end - 10, end + 1]
+    for group_by in (None, "model", "status_code"):
+        points = store.timeseries(asked, edges, group_by)
+        assert_same_points(points, fold_timeseries(kept, edges, group_by))
+    filtered = replace(asked, filters={"api_key_id": frozenset({kept[0].auth.api_key_id})})
+    of_key = [event for event in kept if event.auth.api_key_id == kept[0].auth.api_key_id]
+    assert_same_aggregate(store.aggregate(filtered), fold_aggregate(of_key))
+
+
+def test_a_question_up_to_now_reads_no_event_of_a_busy_minute(
+    open_store: Callable[..., SqlStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    end = BASE // 60 * 60 + 30
+    store.append(varied_events(1_000, start=end - 29, end=end))
+    read = []
+
+    def counted(measures: Measures, sign: int = 1) -> Cells:
+        read.append(len(measures.timestamp))
+        return of(measures, sign)
+
+    of = Cells.of
+    monkeypatch.setattr(Cells, "of", counted)
+    assert store.aggregate(Selection(start=end - 30, end=end)).total_requests == 1_000
+    assert read == []
 
 
 def test_many_small_appends_leave_few_segments(open_store: Callable[..., SqlStore]) -> None:
