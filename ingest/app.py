@@ -78,7 +78,8 @@ async def _look_at_broker(queue: EventQueue) -> None:
 
 
 async def _refused(request: Any, response: Any, error: falcon.HTTPError, params: Any) -> None:
-    await linger(request)
+    if response is not None:  # a WebSocket has none, and no body
+        await linger(request)
     raise error
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from shared.errors import QueueUnavailable
 
@@ -63,10 +63,12 @@ class KeptConnection:
                 return await self._run(keys, arguments)
             try:
                 return await self._run(keys, arguments)
-            except redis.ConnectionError:
+            except (redis.ConnectionError, RuntimeError):  # RuntimeError: uvloop's, after a reset
+                await self._connection.disconnect(nowait=True)
                 return await self._run(keys, arguments)
-        except BaseException:
-            if self._connection is not None:
+        except BaseException as error:
+            refused = isinstance(error, ResponseError) and not _is_demoted(error)
+            if self._connection is not None and not refused:
                 await self._connection.disconnect(nowait=True)
             raise
 

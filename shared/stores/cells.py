@@ -144,6 +144,10 @@ class Cells:
         """The same cells, all of them at `start`."""
         return replace(self, start=np.full(len(self), start, dtype=np.int64))
 
+    def not_below_zero(self) -> Cells:
+        """The same cells; a sum from which floats were subtracted may be a hair below nothing."""
+        return replace(self, sums=np.maximum(self.sums, 0.0))
+
     def where(self, filters: Mapping[Dimension, frozenset[DimensionValue]]) -> Cells:
         """The cells that match; each filter's dimension must be known."""
         if not filters:

@@ -220,14 +220,16 @@ class SqlStore(Store):
                 if span.grain == 0:
                     for cells in self._events_as_cells(connection, span, filters):
                         edge.add(cells)
+            # Summed by themselves: where only counts cancelled, costs would go with them.
+            excess = Adder(dimensions, start_of)
             if beyond is not None:
                 for cells in self._events_as_cells(connection, beyond, filters, sign=-1):
-                    edge.add(cells.moved_to(spans[-1].start))
-        sums = [found for found in (rolled_up.sum(), edge.sum()) if found is not None]
-        if not sums:
+                    excess.add(cells.moved_to(spans[-1].start))
+        found = [each for each in (rolled_up.sum(), edge.sum(), excess.sum()) if each is not None]
+        if not found:
             return None
-        joined = Cells.join(sums)
-        return joined.regrouped(dimensions, joined.start)
+        joined = Cells.join(found)
+        return joined.regrouped(dimensions, joined.start).not_below_zero()
 
     def _beyond(
         self, connection: sa.Connection, edges: Sequence[int], spans: Sequence[Span], grain: int

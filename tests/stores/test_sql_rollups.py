@@ -86,6 +86,27 @@ def test_a_question_that_ends_within_a_minute_is_exact(
     assert_same_aggregate(store.aggregate(filtered), fold_aggregate(of_key))
 
 
+def test_an_event_beyond_the_end_takes_no_cost_of_another_with_it(
+    open_store: Callable[..., SqlStore],
+) -> None:
+    """They count alike, one in the first edge and one past the last, and differ in cost."""
+    store = open_store()
+    minute = BASE // 60 * 60
+    first, middle, beyond = (
+        make_event(name, at, cost=cost)
+        for name, at, cost in (
+            ("first", minute + 50, 1.0),
+            ("middle", minute + 70, 2.0),
+            ("beyond", minute + 100, 5.0),
+        )
+    )
+    store.append([first, middle, beyond])
+
+    found = store.aggregate(Selection(start=minute + 40, end=minute + 90))
+
+    assert_same_aggregate(found, fold_aggregate([first, middle]))
+
+
 def test_a_question_up_to_now_reads_no_event_of_a_busy_minute(
     open_store: Callable[..., SqlStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
+import struct
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, closing
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 import redis
+import uvloop
 
 from deploy.broker import EmbeddedBroker
 from shared.errors import QueueUnavailable
@@ -226,6 +231,51 @@ async def test_adding_follows_a_broker_that_was_demoted_and_came_back(
         wait_until(lambda: not _connections(client) & before, what="the kept one given up")
         client.replicaof("NO", "ONE")
         assert (await queue.add([batch])).events == 2
+
+
+@pytest.mark.timeout(60)
+def test_adding_goes_on_after_a_connection_that_a_firewall_has_reset(tmp_path: Path) -> None:
+    """As in production, on uvloop, which says it in a way of its own."""
+
+    async def scenario(broker: EmbeddedBroker) -> None:
+        target = urlsplit(broker.url)
+        passing: list[asyncio.StreamWriter] = []
+
+        async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            passing.append(writer)
+            there, back = await asyncio.open_connection(target.hostname, target.port)
+            await asyncio.gather(_copy(reader, back), _copy(there, writer), return_exceptions=True)
+
+        server = await asyncio.start_server(relay, "127.0.0.1", free_port())
+        host, port = server.sockets[0].getsockname()
+        queue = EventQueue(connect(f"redis://{host}:{port}/0"))
+        batch = pack("native", received([1]))
+        assert (await queue.add([batch])).events == 1
+        _reset(passing[0])
+        await asyncio.sleep(0.1)
+        assert (await queue.add([batch])).events == 2
+        await queue.close()
+        server.close()
+
+    broker = EmbeddedBroker(tmp_path, free_port())
+    broker.start()
+    try:
+        uvloop.run(asyncio.wait_for(scenario(broker), 20))
+    finally:
+        broker.stop()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65_536):
+        writer.write(data)
+    writer.close()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Close a connection with RST instead of FIN."""
+    now = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+    writer.transport.abort()
 
 
 def _connections(client: redis.Redis) -> set[str]:
