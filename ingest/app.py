@@ -22,7 +22,6 @@ from shared.stream import EventQueue
 
 from ingest import litellm, native, otlp
 from ingest.admission import Clock, Gate
-from ingest.body import linger
 from ingest.committer import GroupCommitter
 from ingest.docs import documented
 from ingest.events import EventsResource, Limits
@@ -77,12 +76,6 @@ async def _look_at_broker(queue: EventQueue) -> None:
         logger.warning(warning)
 
 
-async def _refused(request: Any, response: Any, error: falcon.HTTPError, params: Any) -> None:
-    if response is not None:  # a WebSocket has none, and no body
-        await linger(request)
-    raise error
-
-
 async def _queue_unavailable(
     request: Any, response: Any, error: QueueUnavailable, params: Any
 ) -> None:
@@ -114,7 +107,6 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
     app: Any = falcon.asgi.App(middleware=[Lifespan(committer, queue)])
     app.set_error_serializer(CountErrors(metrics, {source.path: source for source in SOURCES}))
     app.add_error_handler(Exception, _unexpected)
-    app.add_error_handler(falcon.HTTPError, _refused)
     app.add_error_handler(QueueUnavailable, _queue_unavailable)
     tokens = Tokens.of(settings)
     # One thread: more would only take turns, and hold more bodies unpacked at a time.

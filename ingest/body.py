@@ -6,10 +6,8 @@ small compressed body can't become a large one in memory.
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import falcon
@@ -24,7 +22,6 @@ MIN_WINDOW_BYTES = 8 * 1024 * 1024
 """The window that every HTTP zstd decoder must allow (RFC 9659)."""
 LARGE_BYTES = 1024 * 1024
 LARGE_PACKED_BYTES = 64 * 1024
-LINGER_SECONDS = 1.0
 _CHUNK_BYTES = 64 * 1024
 
 
@@ -64,20 +61,6 @@ async def read_body(request: Any, limit: int) -> Body:
     return Body(raw, unpack)
 
 
-async def linger(request: Any) -> None:
-    """Let go of what a refused client is still sending, for LINGER_SECONDS at the most.
-
-    It would not see its answer otherwise: a connection that is closed over unread bytes is reset.
-    """
-    clock = asyncio.get_running_loop().time
-    end = clock() + LINGER_SECONDS
-    with suppress(TimeoutError):
-        async with asyncio.timeout_at(end):
-            # The clock is asked too: on Python 3.11 the server's own wait can swallow a timeout.
-            while clock() < end and await request.stream.read(_CHUNK_BYTES):
-                pass
-
-
 def _plain(raw: bytes, limit: int) -> bytes:
     return raw
 
@@ -96,7 +79,7 @@ def _unpacker(encoding: str) -> Unpack:
 async def _read_chunks(request: Any, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    while chunk := await request.stream.read(_CHUNK_BYTES):
+    async for chunk in request.stream:
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)

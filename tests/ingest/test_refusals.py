@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import http.client
 import itertools
 import json
-import time
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import msgpack
@@ -111,37 +107,6 @@ def test_a_small_body_that_unpacks_to_a_large_one_is_413(small: Pipeline, encodi
     assert len(bomb) < BODY_LIMIT
     answer = send(small, bomb, Content_Encoding=encoding)
     assert f"limit of {BODY_LIMIT} bytes" in error_of(answer, 413, "payload_too_large")
-
-
-def test_a_body_that_is_still_being_sent_when_it_is_refused_gets_its_answer(
-    small: Pipeline,
-) -> None:
-    """The rest is read on, so the connection need not be closed over unread bytes."""
-    address = urlsplit(small.ingest_url)
-    size = 50 * BODY_LIMIT
-    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
-    with closing(connection):
-        connection.putrequest("POST", "/analytics/events")
-        connection.putheader("Content-Type", "application/json")
-        connection.putheader("Content-Length", str(size))
-        connection.endheaders()
-        for _ in range(5):
-            time.sleep(0.05)
-            connection.send(b" " * (size // 5))
-        answer = connection.getresponse()
-        assert answer.status == 413
-        answer.read()
-        connection.request("POST", "/analytics/events", json.dumps(event(1)), JSON)
-        assert connection.getresponse().status == 202
-
-
-def test_a_body_that_stops_coming_is_refused_all_the_same(small: Pipeline) -> None:
-    address = urlsplit(small.ingest_url)
-    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=10)
-    with closing(connection):
-        headers = {**JSON, "Content-Length": "2000000000"}
-        connection.request("POST", "/analytics/events", b"[", headers)
-        assert connection.getresponse().status == 413
 
 
 @pytest.mark.parametrize("megabytes", [1, 40])
