@@ -210,10 +210,18 @@ class Pipeline:
             return False
 
     def post(self, events: Any, **options: Any) -> httpx.Response:
-        """POST events as JSON, or `content=` as it is, to ingest."""
+        """POST events as JSON, or `content=` as it is, to ingest.
+
+        Sent once more where the server closed the connection instead of answering, as it does with
+        one whose large body it has refused unread.
+        """
         if "content" not in options:
             options["json"] = events
-        return self.http.post(f"{self.ingest_url}/analytics/events", **options)
+        url = f"{self.ingest_url}/analytics/events"
+        try:
+            return self.http.post(url, **options)
+        except httpx.RemoteProtocolError:
+            return self.http.post(url, **options)
 
     def get(self, path: str, **params: Any) -> Any:
         """The JSON that query_api answers to `GET /analytics/<path>`; anything but 200 fails."""
