@@ -105,22 +105,25 @@ class EmbeddedBroker:
         self._process = None
 
     def _wait_until_loaded(self) -> None:
-        assert self._process is not None
         client = redis.Redis(port=self._port, socket_timeout=2)
         deadline = time.monotonic() + START_SECONDS
         try:
-            while time.monotonic() < deadline:
-                if self._process.poll() is not None:
-                    break
-                try:
-                    # Another server on the port would answer too; ours then gives up.
-                    info: Any = client.info("server")
-                    if info["process_id"] == self._process.pid:
-                        return
-                    time.sleep(0.02)
-                except redis.exceptions.ConnectionError:
-                    time.sleep(0.02)
+            while not self._has_loaded(client):
+                if time.monotonic() > deadline or not self._runs():
+                    log = self._folder / "broker.log"
+                    raise BrokerError(f"the embedded broker did not start; its log is {log}")
+                time.sleep(0.02)
         finally:
             client.close()
-        log = self._folder / "broker.log"
-        raise BrokerError(f"the embedded broker did not start; its log is {log}")
+
+    def _has_loaded(self, client: redis.Redis) -> bool:
+        """A server that still reads its file answers INFO, and refuses all else."""
+        try:
+            info: Any = client.info()
+        except redis.exceptions.ConnectionError:
+            return False
+        # Another server on the port would answer too; ours then gives up.
+        return bool(info["process_id"] == self.pid and not info["loading"])
+
+    def _runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None

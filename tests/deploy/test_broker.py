@@ -37,6 +37,17 @@ def test_what_was_written_is_there_after_a_restart(folder: Path, end: str) -> No
     broker.stop()
 
 
+def test_a_start_takes_as_long_as_reading_what_was_written(broker: EmbeddedBroker) -> None:
+    with client(broker) as redis_client:
+        redis_client.eval("for i = 1, 200000 do redis.call('SET', 'key:' .. i, i) end", 0)
+    broker.kill()
+
+    broker.start()
+
+    with client(broker) as redis_client:
+        assert redis_client.get("key:200000") == b"200000"
+
+
 def test_every_write_is_synced_and_no_key_is_evicted(broker: EmbeddedBroker) -> None:
     with client(broker) as redis_client:
         settings: Any = redis_client.config_get("*")
