@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -23,7 +22,7 @@ from typing import Any
 from bench.report import Goal, goals_table, write_section
 from tests.faults.audit import close_books, wait_until_empty, wrong_totals
 from tests.faults.books import ROUND
-from tests.faults.steady import Sender, Sent
+from tests.faults.steady import Sender, Sent, sent_while_held
 from tests.harness import Pipeline, wait_until
 
 BOUND = 50_000
@@ -66,12 +65,7 @@ class Watch:
 
 def store_speed(pipeline: Pipeline) -> tuple[float, Sent]:
     """Events a second that the worker writes while nothing else goes on, and those events."""
-    [worker] = pipeline.running("worker")
-    worker.process.send_signal(signal.SIGSTOP)
-    port = int(pipeline.ingest_url.rpartition(":")[2])
-    filler = Sender(port, rate=FILL / 4, batch=BATCH)
-    sent = asyncio.run(filler.run(4.0))
-    worker.process.send_signal(signal.SIGCONT)
+    sent = sent_while_held(pipeline, FILL, batch=BATCH)
     began = time.monotonic()
     wait_until(lambda: pipeline.backlog() == 0, within=120, what="an empty queue")
     return sent.events / (time.monotonic() - began), sent

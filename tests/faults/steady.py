@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from dataclasses import dataclass, field
 
@@ -11,11 +12,13 @@ import msgspec
 from bench.load import Caller
 from bench.samples import request
 from tests.faults.books import event
+from tests.harness import Pipeline
 
 MOST_UNDER_WAY = 64
 """Requests; a sender that waits for so many sends no more."""
 TICK = 0.005
 PATIENCE = 30.0
+FILL_SECONDS = 4.0
 
 _encode = msgspec.json.Encoder().encode
 
@@ -81,3 +84,15 @@ class Sender:
             self.sent.refused += len(numbers)
         else:
             self.sent.problems.append(f"{status}: {body[:200]!r}")
+
+
+def sent_while_held(pipeline: Pipeline, events: int, *, batch: int) -> Sent:
+    """About so many events, from number 0 on, sent while the one worker stands still."""
+    [worker] = pipeline.running("worker")
+    port = int(pipeline.ingest_url.rpartition(":")[2])
+    filler = Sender(port, rate=events / FILL_SECONDS, batch=batch)
+    worker.process.send_signal(signal.SIGSTOP)
+    try:
+        return asyncio.run(filler.run(FILL_SECONDS))
+    finally:
+        worker.process.send_signal(signal.SIGCONT)
