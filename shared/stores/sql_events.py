@@ -21,9 +21,9 @@ def first_events(
 ) -> sa.Select[Any]:
     """Selects the rows of the first `limit` events in `order`, those strictly past `after`."""
     ascending = order == "asc"
-    past = [] if after is None else [dialect.beyond(after, ascending=ascending)]
+    within = _within(dialect, wanted, after, ascending)
     branches = [
-        _first(sa.select(*_EVENT).where(*matching(dialect, each), *past), limit, ascending)
+        _first(sa.select(*_EVENT).where(*within, *_filters(dialect, each)), limit, ascending)
         for each in _one_value_each(wanted)
     ]
     if len(branches) == 1:
@@ -34,9 +34,29 @@ def first_events(
 
 def matching(dialect: Dialect, wanted: Selection) -> list[sa.ColumnElement[bool]]:
     """The conditions that rows of events must meet."""
-    conditions: list[sa.ColumnElement[bool]] = [
-        events.c.timestamp.between(wanted.start, wanted.end)
-    ]
+    return [events.c.timestamp.between(wanted.start, wanted.end), *_filters(dialect, wanted)]
+
+
+def _within(
+    dialect: Dialect, wanted: Selection, after: Position | None, ascending: bool
+) -> list[sa.ColumnElement[bool]]:
+    """The range in time, without what lies up to `after`.
+
+    Each end has one condition: of two SQLite would seek by the range's, and step over every event
+    up to `after` again for each page.
+    """
+    time = events.c.timestamp
+    from_start, to_end = time >= wanted.start, time <= wanted.end
+    if after is None:
+        return [from_start, to_end]
+    past = dialect.beyond(after, ascending=ascending)
+    if ascending:
+        return [past if after.timestamp >= wanted.start else from_start, to_end]
+    return [from_start, past if after.timestamp <= wanted.end else to_end]
+
+
+def _filters(dialect: Dialect, wanted: Selection) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = []
     for name, values in wanted.filters.items():
         conditions += _filter(dialect, name, values)
     return conditions
