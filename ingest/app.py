@@ -28,6 +28,7 @@ from ingest.events import EventsResource, Limits
 from ingest.health import RETRY_AFTER_SECONDS, LiveResource, ReadyResource
 from ingest.metrics import CountErrors, IngestMetrics, MetricsResource
 from ingest.privacy import Scrubber
+from ingest.refusals import AnswerFirst
 from ingest.source import Source
 
 SOURCES: tuple[Source, ...] = (native.NATIVE, litellm.LITELLM, otlp.OTLP)
@@ -105,7 +106,8 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
     )
     scrubber = Scrubber(key_salt=settings.key_salt, anonymize_ip=settings.anonymize_ip)
     app: Any = falcon.asgi.App(middleware=[Lifespan(committer, queue)])
-    app.set_error_serializer(CountErrors(metrics, {source.path: source for source in SOURCES}))
+    count_errors = CountErrors(metrics, {source.path: source for source in SOURCES})
+    app.set_error_serializer(AnswerFirst(count_errors))
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(QueueUnavailable, _queue_unavailable)
     tokens = Tokens.of(settings)

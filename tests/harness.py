@@ -210,18 +210,10 @@ class Pipeline:
             return False
 
     def post(self, events: Any, **options: Any) -> httpx.Response:
-        """POST events as JSON, or `content=` as it is, to ingest.
-
-        Sent once more where the server closed the connection instead of answering, as it does with
-        one whose large body it has refused unread.
-        """
+        """POST events as JSON, or `content=` as it is, to ingest."""
         if "content" not in options:
             options["json"] = events
-        url = f"{self.ingest_url}/analytics/events"
-        try:
-            return self.http.post(url, **options)
-        except httpx.RemoteProtocolError:
-            return self.http.post(url, **options)
+        return self.http.post(f"{self.ingest_url}/analytics/events", **options)
 
     def get(self, path: str, **params: Any) -> Any:
         """The JSON that query_api answers to `GET /analytics/<path>`; anything but 200 fails."""
