@@ -28,7 +28,7 @@ from ingest.events import EventsResource, Limits
 from ingest.health import RETRY_AFTER_SECONDS, LiveResource, ReadyResource
 from ingest.metrics import CountErrors, IngestMetrics, MetricsResource
 from ingest.privacy import Scrubber
-from ingest.refusals import AnswerFirst
+from ingest.refusals import AnswerFirst, answer_with
 from ingest.source import Source
 
 SOURCES: tuple[Source, ...] = (native.NATIVE, litellm.LITELLM, otlp.OTLP)
@@ -77,10 +77,8 @@ async def _look_at_broker(queue: EventQueue) -> None:
         logger.warning(warning)
 
 
-async def _queue_unavailable(
-    request: Any, response: Any, error: QueueUnavailable, params: Any
-) -> None:
-    raise ApiError(
+def _queue_unavailable(request: Any, error: QueueUnavailable) -> ApiError:
+    return ApiError(
         falcon.HTTP_503,
         "queue_unavailable",
         "the queue can't be reached; send the request again, with the same ids",
@@ -88,8 +86,8 @@ async def _queue_unavailable(
     )
 
 
-async def _unexpected(request: Any, response: Any, error: Exception, params: Any) -> None:
-    raise unexpected(error, request.path)
+def _unexpected(request: Any, error: Exception) -> ApiError:
+    return unexpected(error, request.path)
 
 
 def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.time) -> Any:
@@ -107,9 +105,10 @@ def create_app(queue: EventQueue, settings: Settings, *, clock: Clock = time.tim
     scrubber = Scrubber(key_salt=settings.key_salt, anonymize_ip=settings.anonymize_ip)
     app: Any = falcon.asgi.App(middleware=[Lifespan(committer, queue)])
     count_errors = CountErrors(metrics, {source.path: source for source in SOURCES})
-    app.set_error_serializer(AnswerFirst(count_errors))
-    app.add_error_handler(Exception, _unexpected)
-    app.add_error_handler(QueueUnavailable, _queue_unavailable)
+    serialize = AnswerFirst(count_errors)
+    app.set_error_serializer(serialize)
+    app.add_error_handler(Exception, answer_with(_unexpected, serialize))
+    app.add_error_handler(QueueUnavailable, answer_with(_queue_unavailable, serialize))
     tokens = Tokens.of(settings)
     # One thread: more would only take turns, and hold more bodies unpacked at a time.
     large_bodies = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")

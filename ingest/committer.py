@@ -81,7 +81,11 @@ class GroupCommitter:
             self._held_events += batch.count
             self._held_bytes += len(batch.data)
         self._wake.set()
-        await done
+        try:
+            await done
+        finally:
+            # A failure in it would be tied to this frame, and so to the request's events.
+            del done
 
     async def check_room(self, *, max_age: float = BACKLOG_AGE_SECONDS) -> None:
         """Raise QueueFull while the backlog, as it was `max_age` seconds ago, is at its bound."""
@@ -159,7 +163,8 @@ class GroupCommitter:
             self._took(self._backlog_at - began)
             failure = None
         except QueueUnavailable as error:
-            failure = error
+            # Its traceback names this frame, which holds it and the group.
+            failure = error.with_traceback(None)
         except Exception:
             # Without this loop every later request would wait for ever.
             logger.exception("a write to the queue failed", extra={"requests": len(group)})

@@ -15,17 +15,36 @@ from contextlib import suppress
 from typing import Any
 
 import falcon
+from shared.http import ApiError
 
 LINGER_BYTES = 32 * 1024 * 1024
 """As much as a body may hold by default: one that is refused for anything else is read whole."""
 LINGER_SECONDS = 2.0
 _CHUNK_BYTES = 256 * 1024
 
+Serializer = Callable[[Any, Any, falcon.HTTPError], None]
+
+
+def answer_with(make: Callable[[Any, Any], ApiError], serialize: Serializer) -> Any:
+    """A falcon error handler that answers with what `make` makes of a request and its error.
+
+    It does not raise that, as handlers may: falcon would tie it to its own traceback, and the body
+    and events of the request would stay until garbage is collected.
+    """
+
+    async def handle(request: Any, response: Any, error: Exception, params: Any) -> None:
+        answer = make(request, error)
+        response.status = answer.status
+        response.set_headers(answer.headers)
+        serialize(request, response, answer)
+
+    return handle
+
 
 class AnswerFirst:
     """Falcon's error serializer: the answer that another one writes, then a lingering close."""
 
-    def __init__(self, serialize: Callable[[Any, Any, falcon.HTTPError], None]) -> None:
+    def __init__(self, serialize: Serializer) -> None:
         self._serialize = serialize
         self._will_collect = False
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.processes import children, resident_bytes
 from tests.harness import Pipeline, event, wait_until
 
 BOUND = 10
@@ -79,6 +80,20 @@ def test_a_broker_that_is_away_is_503_until_it_is_back(workless: Pipeline) -> No
     wait_until(lambda: ready(workless).status_code == 200, within=30, what="the broker back")
     assert workless.post([event(2)]).status_code == 202
     assert workless.backlog() == 2
+
+
+def test_events_that_a_broker_that_is_away_could_not_take_are_not_kept(workless: Pipeline) -> None:
+    [ingest] = workless.running("ingest")
+    [pid] = children(ingest.process.pid)
+    events = [event(n, request={"endpoint": "/" + "x" * 1_000}) for n in range(1_000)]
+    workless.broker.stop()
+    assert workless.post(events).status_code == 503
+    before = resident_bytes(pid)
+
+    for _ in range(20):
+        assert workless.post(events).status_code == 503
+
+    assert resident_bytes(pid) - before < 10_000_000
 
 
 def test_a_broker_that_may_throw_events_away_is_warned_of_at_the_start(
