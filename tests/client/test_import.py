@@ -170,8 +170,10 @@ def test_ctrl_c_ends_an_import_and_the_next_one_goes_on_from_there(folder: Path)
     counts = Counter(ingest.ids)
     assert second.returncode == 0
     assert len(counts) == 40_000
-    assert json.loads(out)["accepted"] == 40_000 - taken
-    assert set(counts.values()) == {1}
+    # Ctrl-C while a batch is handed over: it is sent, and nobody waits for its answer.
+    sent_again = sum(counts.values()) - 40_000
+    assert sent_again in (0, lines.BATCH_LINES)
+    assert json.loads(out)["accepted"] == 40_000 - taken + sent_again
 
 
 def test_an_import_waits_for_a_full_queue_and_for_ingest_to_come_back(
