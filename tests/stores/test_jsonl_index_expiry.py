@@ -13,22 +13,10 @@ import pytest
 from shared.stores.base import Selection
 from shared.stores.fold import fold_aggregate, nearest_rank
 from shared.stores.jsonl import JsonlStore
-from shared.stores.jsonl_builder import IndexPolicy
 from shared.stores.jsonl_expiry import GIB, Ended, Rewrite, is_due
 from shared.stores.jsonl_file import encode_line
+from tests.stores.indexed import SMALL, settle
 from tests.stores.samples import BASE, DAY, EVER, HOUR, Clock, make_event, scanned, wire
-
-SMALL = IndexPolicy(settle=1, slice=20_000, segment_rows=100)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "analytics.jsonl"
-
-
-def settle(store: JsonlStore) -> None:
-    while store.maintain():
-        pass
 
 
 @pytest.mark.parametrize(

@@ -1,91 +1,31 @@
-"""The index is a cache: whatever happens to it or to the file, answers are those of the file."""
+"""The index is a cache: whatever happens to it, the answers are those of the file."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from shared.events import Event
 from shared.stores.base import Selection
-from shared.stores.fold import fold_aggregate, fold_timeseries
 from shared.stores.jsonl import JsonlStore
 from shared.stores.jsonl_builder import IndexPolicy
 from shared.stores.jsonl_file import encode_line
-from tests.stores.samples import (
-    BASE,
-    DAY,
-    EVER,
-    assert_same_aggregate,
-    assert_same_points,
-    by_id,
-    make_event,
-    scanned,
-    varied_events,
-    wire,
+from tests.stores.indexed import (
+    EVENTS,
+    NEVER,
+    assert_holds,
+    manifest,
+    segments,
+    settle,
+    summaries,
+    write,
 )
-
-SMALL = IndexPolicy(settle=1, slice=20_000, most_unindexed=1_000_000, segment_rows=100)
-NEVER = IndexPolicy()
-EVENTS = varied_events(300, start=BASE - DAY, end=BASE)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "analytics.jsonl"
-
-
-@pytest.fixture
-def opened(path: Path) -> Iterator[Callable[..., JsonlStore]]:
-    """Opens stores on the one file, and closes them at the end."""
-    stores: list[JsonlStore] = []
-
-    def open_one(policy: IndexPolicy = SMALL) -> JsonlStore:
-        stores.append(JsonlStore(path, index=policy))
-        return stores[-1]
-
-    yield open_one
-    for store in stores:
-        store.close()
-
-
-def settle(store: JsonlStore) -> None:
-    while store.maintain():
-        pass
-
-
-def segments(path: Path) -> list[Path]:
-    return sorted(path.with_name(path.name + ".index").glob("*/*.parquet"))
-
-
-def summaries(path: Path) -> list[Path]:
-    return [segment.with_suffix(".summary") for segment in segments(path)]
-
-
-def manifest(path: Path) -> Path:
-    (found,) = path.with_name(path.name + ".index").glob("*/manifest.json")
-    return found
-
-
-def assert_holds(store: JsonlStore, events: list[Event]) -> None:
-    """Every kind of answer holds these events and no other."""
-    newest_first = sorted(events, key=lambda e: (e.timestamp, e.id.encode()), reverse=True)
-    assert wire(store.query(EVER, limit=9_999)) == wire(newest_first)
-    assert wire(scanned(store)) == wire(by_id(events))
-    assert store.stats().total_events == len(events)
-    assert_same_aggregate(store.aggregate(EVER), fold_aggregate(events))
-    edges = [0, BASE - DAY // 2, BASE + DAY]
-    expected = fold_timeseries(events, edges, "model")
-    assert_same_points(store.timeseries(EVER, edges, "model"), expected)
-
-
-def write(path: Path, events: list[Event]) -> None:
-    path.write_bytes(b"".join(encode_line(event) for event in events))
+from tests.stores.samples import BASE, EVER, by_id, make_event, scanned, wire
 
 
 def test_what_is_settled_is_answered_from_the_index(
@@ -189,113 +129,6 @@ def test_a_damaged_index_changes_no_answer_and_is_built_again(
     settle(builder)
     assert_holds(reader, EVENTS)
     assert reader._view._tail.rows == 0
-
-
-def _removed(path: Path) -> list[Event]:
-    path.unlink()
-    return []
-
-
-def _truncated(path: Path) -> list[Event]:
-    os.truncate(path, 0)
-    return []
-
-
-def _cut(path: Path) -> list[Event]:
-    os.truncate(path, sum(len(encode_line(event)) for event in EVENTS[:100]))
-    return EVENTS[:100]
-
-
-def _replaced(path: Path) -> list[Event]:
-    fresh = path.with_name("other")
-    write(fresh, EVENTS[50:200])
-    fresh.replace(path)
-    return EVENTS[50:200]
-
-
-def _written_over(path: Path) -> list[Event]:
-    write(path, EVENTS[50:200])
-    return EVENTS[50:200]
-
-
-def _written_over_and_longer(path: Path) -> list[Event]:
-    events = [*reversed(EVENTS), *(make_event(f"longer{n}", BASE - n) for n in range(60))]
-    write(path, events)
-    return events
-
-
-def _removed_and_written(path: Path) -> list[Event]:
-    path.unlink()
-    write(path, EVENTS[200:])
-    return EVENTS[200:]
-
-
-def _one_line_taken_out(path: Path) -> list[Event]:
-    fresh = path.with_name("other")
-    write(fresh, EVENTS[:150] + EVENTS[151:])
-    fresh.replace(path)
-    return EVENTS[:150] + EVENTS[151:]
-
-
-def _edited_to_the_same_size(path: Path) -> list[Event]:
-    fresh = path.with_name("other")
-    data = path.read_bytes().replace(b'"backend":"openai"', b'"backend":"0penai"')
-    fresh.write_bytes(data)
-    fresh.replace(path)
-    return msgspec.json.Decoder(Event).decode_lines(data)
-
-
-@pytest.mark.parametrize("indexed", ["whole", "part", "none"])
-@pytest.mark.parametrize(
-    "change",
-    [
-        _removed,
-        _truncated,
-        _cut,
-        _replaced,
-        _written_over,
-        _written_over_and_longer,
-        _removed_and_written,
-        _one_line_taken_out,
-        _edited_to_the_same_size,
-    ],
-)
-def test_the_next_answer_is_right_whatever_happened_to_the_file(
-    path: Path,
-    opened: Callable[..., JsonlStore],
-    change: Callable[[Path], list[Event]],
-    indexed: str,
-) -> None:
-    reader, builder = opened(NEVER), opened()
-    write(path, EVENTS[:200])
-    if indexed != "none":
-        settle(builder)
-    with path.open("ab") as file:
-        file.write(b"".join(encode_line(event) for event in EVENTS[200:]))
-    if indexed == "whole":
-        settle(builder)
-    assert_holds(reader, EVENTS)
-
-    left = change(path)
-    assert_holds(reader, left)
-    settle(builder)
-    assert_holds(reader, left)
-    new = make_event("new", BASE)
-    assert builder.append([new]) == 1
-    assert_holds(reader, [*left, new])
-    assert_holds(opened(), [*left, new])
-
-
-def test_a_removed_file_takes_its_index_along(
-    path: Path, opened: Callable[..., JsonlStore]
-) -> None:
-    write(path, EVENTS)
-    store = opened()
-    settle(store)
-    path.unlink()
-
-    assert store.stats().total_events == 0
-    assert segments(path) == []
 
 
 def test_clear_takes_the_index_along(path: Path, opened: Callable[..., JsonlStore]) -> None:
