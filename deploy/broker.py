@@ -108,7 +108,10 @@ class EmbeddedBroker:
         client = redis.Redis(port=self._port, socket_timeout=2)
         deadline = time.monotonic() + START_SECONDS
         try:
-            while not self._has_loaded(client):
+            while (loading := self._is_loading(client)) is not False:
+                if loading:
+                    # A long file takes as long as it takes; only silence is given up.
+                    deadline = time.monotonic() + START_SECONDS
                 if time.monotonic() > deadline or not self._runs():
                     log = self._folder / "broker.log"
                     raise BrokerError(f"the embedded broker did not start; its log is {log}")
@@ -116,14 +119,17 @@ class EmbeddedBroker:
         finally:
             client.close()
 
-    def _has_loaded(self, client: redis.Redis) -> bool:
-        """A server that still reads its file answers INFO, and refuses all else."""
+    def _is_loading(self, client: redis.Redis) -> bool | None:
+        """Whether our server still reads its file; None where it does not answer.
+
+        It answers INFO meanwhile, now and then, and refuses all else.
+        """
         try:
             info: Any = client.info()
-        except redis.exceptions.ConnectionError:
-            return False
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            return None
         # Another server on the port would answer too; ours then gives up.
-        return bool(info["process_id"] == self.pid and not info["loading"])
+        return bool(info["loading"]) if info["process_id"] == self.pid else None
 
     def _runs(self) -> bool:
         return self._process is not None and self._process.poll() is None

@@ -8,12 +8,14 @@ from deploy.gunicorn_common import (
     GRACEFUL_SECONDS,
     KEEPALIVE_SECONDS,
     NoAccessLog,
+    choose_arrow_pool,
     drain_within,
     log_config,
     settings_or_exit,
     take_stops,
 )
 
+choose_arrow_pool()
 _settings = settings_or_exit(own_process=False)
 
 bind = [_settings.ingest_bind, _settings.query_bind]

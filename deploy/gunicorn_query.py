@@ -1,12 +1,11 @@
 """gunicorn for the query service: `gunicorn -c deploy/gunicorn_query.py query_api.wsgi:app`."""
 
-import sys
-
 from deploy.gunicorn_common import (
     DRAIN_SECONDS,
     GRACEFUL_SECONDS,
     KEEPALIVE_SECONDS,
     NoAccessLog,
+    choose_arrow_pool,
     drain_within,
     forget_metrics,
     log_config,
@@ -15,6 +14,7 @@ from deploy.gunicorn_common import (
     take_stops,
 )
 
+choose_arrow_pool()
 _settings = settings_or_exit()
 
 bind = _settings.query_bind
@@ -31,8 +31,5 @@ timeout = 60
 logger_class = NoAccessLog
 logconfig_dict = log_config(_settings.log_level)
 control_socket_disable = True
-# Parquet exports: Arrow's default keeps what it once had, and the system's allocator leaves holes
-# between what an export builds and drops, and the file's footer, which only grows.
-raw_env = ["ARROW_DEFAULT_MEMORY_POOL=jemalloc"] if sys.platform == "linux" else []
 # A cursor or a long list of filters makes a long request line.
 limit_request_line = 8_190

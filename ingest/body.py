@@ -79,7 +79,9 @@ def _unpacker(encoding: str) -> Unpack:
 async def _read_chunks(request: Any, limit: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream:
+    # Not by iterating: it notes the end only after its last piece, and a refusal would wait for it.
+    while not request.stream.eof:
+        chunk = await request.stream.read(_CHUNK_BYTES)
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)

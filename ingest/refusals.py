@@ -18,7 +18,8 @@ import falcon
 from shared.http import ApiError
 
 LINGER_BYTES = 32 * 1024 * 1024
-"""As much as a body may hold by default: one that is refused for anything else is read whole."""
+"""As much as a body of events may hold by default, so one that comes within LINGER_SECONDS and is
+refused for anything but its size is read whole."""
 LINGER_SECONDS = 2.0
 _CHUNK_BYTES = 256 * 1024
 

@@ -48,6 +48,22 @@ def test_a_start_takes_as_long_as_reading_what_was_written(broker: EmbeddedBroke
         assert redis_client.get("key:200000") == b"200000"
 
 
+def test_only_a_server_that_does_not_answer_is_given_up(
+    broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "for i = 1, 5000 do redis.call('SET', KEYS[1] .. i, i) end"
+    with client(broker) as redis_client:
+        for number in range(300):
+            redis_client.eval(script, 1, f"{number}:")
+    broker.kill()
+    monkeypatch.setattr("deploy.broker.START_SECONDS", 1.0)
+
+    broker.start()
+
+    with client(broker) as redis_client:
+        assert redis_client.dbsize() == 1_500_000
+
+
 def test_every_write_is_synced_and_no_key_is_evicted(broker: EmbeddedBroker) -> None:
     with client(broker) as redis_client:
         settings: Any = redis_client.config_get("*")

@@ -88,6 +88,19 @@ def test_the_answer_does_not_wait_for_the_rest_of_the_body(strict: Pipeline) -> 
         assert time.monotonic() - began < LINGER_SECONDS / 2
 
 
+def test_a_body_that_was_sent_whole_leaves_its_connection_free_at_once(strict: Pipeline) -> None:
+    piece = b"%x\r\n%b\r\n" % (15_000, b" " * 15_000)
+    with closing(connect(strict)) as connection:
+        start(connection, EVENTS, JSON, None)
+        connection.send(piece + piece + b"0\r\n\r\n")
+        answer = connection.getresponse()
+        assert answer.status == 413
+        answer.read()
+        began = time.monotonic()
+        require_service(connection)
+        assert time.monotonic() - began < LINGER_SECONDS / 2
+
+
 def test_thirty_large_bodies_from_busy_clients_are_all_answered(strict: Pipeline) -> None:
     def send(number: int) -> list[int]:
         """Each client sends a good request as well, on the connection that it has."""
