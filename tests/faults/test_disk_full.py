@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -20,17 +21,18 @@ FIRST = 1_000
 """Events for which there is room."""
 
 
-class Disk:
+class Disk(ABC):
     """Where the store lives: it has `ROOM`, and more once `make_room` was called."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def limit(self, worker: Service) -> None:
+    def limit(self, worker: Service) -> None:  # noqa: B027  # a small file system needs no more
         """Called for each worker as it has started."""
 
+    @abstractmethod
     def make_room(self, workers: list[Service]) -> None:
-        raise NotImplementedError
+        """Let the store grow again."""
 
 
 class SmallFilesystem(Disk):

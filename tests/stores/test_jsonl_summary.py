@@ -13,6 +13,7 @@ from shared.stores.jsonl import JsonlStore
 from shared.stores.jsonl_builder import IndexPolicy
 from shared.stores.jsonl_file import encode_line
 from shared.stores.jsonl_pieces import pieces_of
+from tests.stores.indexed import settle
 from tests.stores.samples import (
     BASE,
     DAY,
@@ -34,8 +35,7 @@ def store(tmp_path: Path) -> Iterator[JsonlStore]:
     path = tmp_path / "analytics.jsonl"
     path.write_bytes(b"".join(map(encode_line, EVENTS)))
     store = JsonlStore(path, index=IndexPolicy(settle=1, slice=200_000, segment_rows=900))
-    while store.maintain():
-        pass
+    settle(store)
     yield store
     store.close()
 
